@@ -1,0 +1,1 @@
+"""What `khala-studio train evaluate` measures: codec, models and songs of a pack, in one table."""
