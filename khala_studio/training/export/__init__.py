@@ -1,0 +1,1 @@
+"""Trained weights -> ONNX graphs -> a model pack. Needs onnx; torch only to read checkpoints."""
