@@ -1,0 +1,1 @@
+"""Values of a song: request, lyrics, codes, take. numpy only."""

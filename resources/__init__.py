@@ -1,0 +1,1 @@
+"""Shipped data: demo lyrics. Installed as `khala_studio._resources`; read through `khala_studio.resources`."""
