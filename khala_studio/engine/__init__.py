@@ -1,0 +1,1 @@
+"""request -> codes -> waveform, through ONNX Runtime; knows neither Qt nor torch."""
