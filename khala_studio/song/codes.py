@@ -38,7 +38,9 @@ def check_codes(codes: npt.NDArray[np.generic], spec: CodecSpec) -> Codes:
         ValueError: a sentence that says what is wrong.
     """
     if codes.ndim != 2 or not np.issubdtype(codes.dtype, np.integer):
-        raise ValueError(f"Codes must be whole numbers [layers, frames], not {codes.dtype} {list(codes.shape)}.")
+        raise ValueError(
+            f"Codes must be whole numbers [layers, frames], not {codes.dtype} {list(codes.shape)}."
+        )
     n_layers, n_frames = codes.shape
     if not 1 <= n_layers <= spec.n_codebooks:
         raise ValueError(f"There are {n_layers} layers of codes; this codec has 1 to {spec.n_codebooks}.")
@@ -75,9 +77,7 @@ def interleave(codes: Codes, audio_offset: int, codebook_size: int = 1_024) -> T
     return layer_ids(codes, 0, audio_offset, codebook_size).T.reshape(-1)
 
 
-def deinterleave(
-    tokens: TokenIds, audio_offset: int, n_coarse: int = 2, codebook_size: int = 1_024
-) -> Codes:
+def deinterleave(tokens: TokenIds, audio_offset: int, n_coarse: int = 2, codebook_size: int = 1_024) -> Codes:
     """Split the backbone's single stream into its coarse layers. The inverse of `interleave`.
 
     Args:

@@ -68,7 +68,9 @@ class SongRequest:
             raise ValueError(f"The seed is {self.seed}; choose a whole number from 0 to {SEED_LIMIT - 1}.")
         _check_integer("depth", self.depth)
         if not 2 <= self.depth <= MAX_DEPTH:
-            raise ValueError(f"The depth is {self.depth}; choose 2 (a draft) to {MAX_DEPTH} (the full sound).")
+            raise ValueError(
+                f"The depth is {self.depth}; choose 2 (a draft) to {MAX_DEPTH} (the full sound)."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`."""

@@ -59,7 +59,7 @@ class Take:
             "timings": self.timings,
             "created": self.created,
             "depth": self.depth,
-            "logprobs": [None if np.isnan(p) else round(float(p), 4) for p in self.logprobs],
+            "logprobs": [round(float(p), 4) if np.isfinite(p) else None for p in self.logprobs],
         }
 
     @classmethod
