@@ -192,9 +192,7 @@ class PackManifest:
         self._check_files()
         self._check_graphs()
         marker = self.text.superres_marker_base
-        _require(
-            marker >= self.codec.n_codebooks - 1, "text.superres_marker_base leaves no id for every layer"
-        )
+        _require(marker >= self.codec.n_codebooks - 1, "text.superres_marker_base is too small")
 
     def _check_files(self) -> None:
         for name in self.files:

@@ -24,8 +24,8 @@ def known_depth(codes: Codes) -> int:
     """How many leading layers are known at every frame. No frames: 0."""
     if codes.shape[1] == 0:
         return 0
-    whole = (codes >= 0).all(axis=1)  # [K]
-    return int(np.argmin(whole)) if not whole.all() else len(whole)
+    holes = np.flatnonzero((codes < 0).any(axis=1))  # layers that lack a frame
+    return int(holes[0]) if holes.size else codes.shape[0]
 
 
 def check_codes(codes: npt.NDArray[np.generic], spec: CodecSpec) -> Codes:
@@ -45,7 +45,7 @@ def check_codes(codes: npt.NDArray[np.generic], spec: CodecSpec) -> Codes:
     if not 1 <= n_layers <= spec.n_codebooks:
         raise ValueError(f"There are {n_layers} layers of codes; this codec has 1 to {spec.n_codebooks}.")
     # Compare before narrowing: 65536 would pass as 0.
-    if n_frames and not (UNKNOWN <= int(codes.min()) and int(codes.max()) < spec.codebook_size):
+    if n_frames and (codes.min() < UNKNOWN or codes.max() >= spec.codebook_size):
         raise ValueError(f"A code lies outside {UNKNOWN} .. {spec.codebook_size - 1}.")
     narrow: Codes = np.ascontiguousarray(codes, dtype=np.int16)
     return narrow

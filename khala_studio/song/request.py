@@ -1,7 +1,7 @@
 """What the user asks for: a frozen value, checked when it is made, stored whole with the take."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 SEED_LIMIT = 2**63  # seeds are 0 .. SEED_LIMIT - 1: what JSON readers and numpy agree on
@@ -68,9 +68,7 @@ class SongRequest:
             raise ValueError(f"The seed is {self.seed}; choose a whole number from 0 to {SEED_LIMIT - 1}.")
         _check_integer("depth", self.depth)
         if not 2 <= self.depth <= MAX_DEPTH:
-            raise ValueError(
-                f"The depth is {self.depth}; choose 2 (a draft) to {MAX_DEPTH} (the full sound)."
-            )
+            raise ValueError(f"The depth is {self.depth}; choose 2 (a draft) to {MAX_DEPTH} (full sound).")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`."""
@@ -83,20 +81,21 @@ class SongRequest:
         Raises:
             ValueError: `data` is no request; the sentence says why.
         """
-        fields = _only_known(data, cls, "request")
+        values = _only_known(data, cls, "request")
         for name in ("backbone", "superres"):
-            if fields.get(name) is not None:
-                fields[name] = Sampling(**_only_known(fields[name], Sampling, name))
-        if "lyrics" not in fields:
+            if values.get(name) is not None:
+                values[name] = Sampling(**_only_known(values[name], Sampling, name))
+        if "lyrics" not in values:
             raise ValueError("The request has no lyrics.")
-        return cls(**fields)
+        return cls(**values)
 
 
-def _only_known(data: object, cls: type, what: str) -> dict[str, Any]:
+def _only_known(data: object, cls: type["SongRequest | Sampling"], what: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"The {what} is not a JSON object.")
+    known = {field.name for field in fields(cls)}
     for name in data:
-        if name not in cls.__dataclass_fields__:
+        if name not in known:
             raise ValueError(f"The {what} has an unknown field {name!r}.")
     return dict(data)
 
