@@ -26,12 +26,13 @@ OPSET = 21
 IR_VERSION = 11
 CONTRIB = "com.microsoft"  # domain of ONNX Runtime's own operators
 
-Storage = Literal["float32", "float16", "int8"]
+Storage = Literal["float32", "float16", "int8", "int4"]
 Precision = Literal["fp32", "int8", "int4"]
 Shape = Sequence[int | str]
 
 _DTYPES = {
     "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
     "float16": TensorProto.FLOAT16,
     "int8": TensorProto.INT8,
     "int16": TensorProto.INT16,
@@ -75,8 +76,8 @@ class GraphBuilder:
     def initialiser(self, name: str, array: NDArray[Any], storage: Storage = "float32") -> str:
         """Add a weight and return the float32 value (integers and booleans stay as they are).
 
-        "float16" halves the file. "int8" quarters it: a matrix [N, D] gets one scale per row, any other
-        shape one scale in all.
+        "float16" halves the file; "int8" quarters it, with a scale for every index of the first axis;
+        "int4" takes matrices [N, K] only, and about 0.56 bytes a weight.
         """
         array = np.asarray(array)
         if not np.issubdtype(array.dtype, np.floating):
@@ -90,11 +91,13 @@ class GraphBuilder:
             return self.cast(self._store(name, array.astype(np.float16)), "float32")
         if storage == "int8":
             # Cast and Mul, not DequantizeLinear: ONNX Runtime leaves that one unfolded.
-            rows = quantise.int8_rows(array if array.ndim == 2 else array.reshape(1, -1))
-            scales = rows.scales if array.ndim == 2 else rows.scales.reshape(-1)
+            rows = quantise.int8_rows(array.reshape(len(array), -1))
             wide = self.cast(self._store(name, rows.values.reshape(array.shape)), "float32")
-            return self.op("Mul", [wide, self._store(f"{name}.scale", scales)])
-        raise ValueError(f"unknown storage {storage!r}: float32, float16 or int8")
+            scales = rows.scales.reshape(-1, *[1] * (array.ndim - 1))
+            return str(self.op("Mul", [wide, self._store(f"{name}.scale", scales)]))
+        if storage == "int4":
+            return self._widened(name, quantise.int4_blocks(array), array.shape[1])
+        raise ValueError(f"unknown storage {storage!r}: float32, float16, int8 or int4")
 
     def constant(self, value: Any, dtype: str = "int64") -> str:
         """A small constant (shape, axis, index, epsilon); equal constants share one tensor."""
@@ -122,15 +125,22 @@ class GraphBuilder:
         """
         index = len(self._nodes)
         names = list(outputs) if outputs is not None else [f"{type}_{index}_{i}" for i in range(n_outputs)]
-        node = helper.make_node(type, list(inputs), names, name=f"{type}_{index}", domain=domain, **attributes)
+        node = helper.make_node(
+            type, list(inputs), names, name=f"{type}_{index}", domain=domain, **attributes
+        )
         self._nodes.append(node)
         return names[0] if len(names) == 1 else tuple(names)
 
     def cast(self, value: str, dtype: str) -> str:
         return str(self.op("Cast", [value], to=_DTYPES[dtype]))
 
-    def gather_rows(self, name: str, table: NDArray[np.floating], ids: str, storage: Storage = "float32") -> str:
-        """Rows of `table` [N, D] by `ids` [...]: float32 [..., D]. Only the rows asked for are widened."""
+    def gather_rows(
+        self, name: str, table: NDArray[np.floating], ids: str, storage: Storage = "float32"
+    ) -> str:
+        """Entries of `table` [N, ..., D] by `ids`: float32 [*ids, ..., D]. Only those asked for are widened.
+
+        Stored as float32, float16, or int8 with a scale for every row of D.
+        """
         if storage == "int8":
             rows = quantise.int8_rows(table)
             values = self.cast(self.op("Gather", [self._store(name, rows.values), ids], axis=0), "float32")
@@ -157,7 +167,8 @@ class GraphBuilder:
         int8: DynamicQuantizeMatMul, signed, a scale per output; int4: MatMulNBits with a scale for every
         `block` inputs of an output. Both quantise `x` to 8 bits while they run. `int8_levels` = 63 keeps sums
         of two products within 16 bits on processors without VNNI, whose kernels would saturate silently with
-        127. `storage` is how the fp32 weight lies in the file.
+        127. `storage` is how an fp32 weight lies in the file; "int4" also serves int8, which then computes at
+        its own speed from a file of int4's size (and int4's exactness).
         """
         n_out, n_in = weight.shape
         if precision == "fp32":
@@ -165,19 +176,15 @@ class GraphBuilder:
             return product if bias is None else str(self.op("Add", [product, self._bias(name, bias)]))
         biases = [] if bias is None else [self._bias(name, bias)]
         if precision == "int8":
-            rows = quantise.int8_rows(weight, int8_levels)
-            quantised = [
-                self._store(name, rows.values.T),
-                self._store(f"{name}.scale", rows.scales.reshape(-1)),
-                # Given although zero: without them the kernel takes the slow path for unsigned weights.
-                self._store(f"{name}.zero", np.zeros(n_out, np.int8)),
-            ]
-            return str(self.op("DynamicQuantizeMatMul", [x, *quantised, *biases], domain=CONTRIB))
+            values, scales = self._int8(name, weight, storage, int8_levels)
+            # Zero points are given although zero: without them the kernel takes weights for unsigned, slowly.
+            zeros = self._store(f"{name}.zero", np.zeros(n_out, np.int8))
+            return str(self.op("DynamicQuantizeMatMul", [x, values, scales, zeros, *biases], domain=CONTRIB))
         if precision == "int4":
             blocks = quantise.int4_blocks(weight, block)
             scales = self.initialiser(f"{name}.scale", blocks.scales, "float16")
             inputs = [x, self._store(name, blocks.packed), scales] + (["", "", *biases] if biases else [])
-            attributes = dict(K=n_in, N=n_out, bits=4, block_size=block, accuracy_level=4)
+            attributes = {"K": n_in, "N": n_out, "bits": 4, "block_size": block, "accuracy_level": 4}
             return str(self.op("MatMulNBits", inputs, domain=CONTRIB, **attributes))
         raise ValueError(f"unknown precision {precision!r}: fp32, int8 or int4")
 
@@ -206,7 +213,41 @@ class GraphBuilder:
         return self._store(f"{name}.bias", np.asarray(bias, np.float32))
 
     def _transposed(self, name: str, weight: NDArray[np.floating], storage: Storage) -> str:
-        """The value weight.T [in, out]; stored by rows of `weight`, so that int8 scales are per output."""
-        if storage != "int8":
+        """The value weight.T [in, out]; narrow storage goes by rows of `weight`: scales are per output."""
+        if storage in ("float32", "float16"):
             return self.initialiser(name, np.asarray(weight).T, storage)
         return str(self.op("Transpose", [self.initialiser(name, weight, storage)], perm=[1, 0]))
+
+    def _int8(
+        self, name: str, weight: NDArray[np.floating], storage: Storage, levels: int
+    ) -> tuple[str, str]:
+        """(int8 [in, out], scales [out]) for DynamicQuantizeMatMul."""
+        if storage != "int4":
+            rows = quantise.int8_rows(weight, levels)
+            return self._store(name, rows.values.T), self._store(f"{name}.scale", rows.scales.reshape(-1))
+        blocks = quantise.int4_blocks(weight)
+        scales = quantise.int8_rows(blocks.widened(weight.shape[1]), levels).scales
+        steps = self._store(f"{name}.step", scales)
+        whole = self.op("Round", [self.op("Div", [self._widened(name, blocks, weight.shape[1]), steps])])
+        values = self.cast(str(self.op("Transpose", [whole], perm=[1, 0])), "int8")
+        return values, str(self.op("Squeeze", [steps, self.constant([1])]))
+
+    def _widened(self, name: str, blocks: quantise.Int4Blocks, n_in: int) -> str:
+        """Nibbles -> float32 [N, n_in]; folded when the file is opened, like every constant expression."""
+        packed = self._store(name, blocks.packed)
+        nibbles = [
+            self.op("BitwiseAnd", [packed, self.constant(15, "uint8")]),
+            self.op("BitShift", [packed, self.constant(4, "uint8")], direction="RIGHT"),
+        ]
+        last = self.constant([-1])
+        pairs = self.op("Concat", [self.op("Unsqueeze", [half, last]) for half in nibbles], axis=-1)
+        shape = self.constant([*blocks.packed.shape[:2], blocks.block])
+        levels = self.cast(str(self.op("Reshape", [pairs, shape])), "float32")
+        centred = self.op("Sub", [levels, self.constant(8, "float32")])
+        scales = self.initialiser(
+            f"{name}.scale", blocks.scales.reshape(*blocks.packed.shape[:2], 1), "float16"
+        )
+        rows = self.op(
+            "Reshape", [self.op("Mul", [centred, scales]), self.constant([blocks.packed.shape[0], -1])]
+        )
+        return str(self.op("Slice", [rows, self.constant([0]), self.constant([n_in]), self.constant([1])]))

@@ -20,10 +20,10 @@ _TINY = np.float32(1e-12)  # scale of a row of zeros; any positive number does
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A table whose rows are int8 with a float32 scale each: `values * scales`."""
+    """An int8 array with a float32 scale for each row: `values * scales`."""
 
-    values: NDArray[np.int8]  # [N, D]
-    scales: Float32  # [N, 1]
+    values: NDArray[np.int8]  # [..., D]
+    scales: Float32  # [..., 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,18 @@ class Int4Blocks:
     scales: Float32  # [N * n_blocks]
     block: int
 
+    def widened(self, n_in: int) -> Float32:
+        """The weights [N, K] that the nibbles stand for."""
+        nibbles = np.stack([self.packed & 15, self.packed >> 4], axis=-1).astype(np.float32) - 8
+        n_out, n_blocks = self.packed.shape[:2]
+        blocks = nibbles.reshape(n_out, n_blocks, self.block) * self.scales.reshape(n_out, n_blocks, 1)
+        return blocks.reshape(n_out, -1)[:, :n_in]
+
 
 def int8_rows(table: NDArray[np.floating], levels: int = 127) -> Rows:
-    """Quantise each row of `table` [N, D] symmetrically to -levels..levels."""
+    """Quantise each row (last axis) of `table` [..., D] symmetrically to -levels..levels."""
     table = np.asarray(table, np.float32)
-    scales = np.maximum(np.abs(table).max(axis=1, keepdims=True) / levels, _TINY)
+    scales = np.maximum(np.abs(table).max(axis=-1, keepdims=True) / levels, _TINY)
     values = np.clip(np.rint(table / scales), -levels, levels).astype(np.int8)
     return Rows(values, scales.astype(np.float32))
 
@@ -57,11 +64,12 @@ def int4_blocks(weight: NDArray[np.floating], block: int = 32) -> Int4Blocks:
     blocks = padded.reshape(-1, block)  # [N * n_blocks, block]
 
     largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=1)[:, None], axis=1)  # [N * n_blocks, 1]
-    full_scale = np.where(largest == 0, _TINY, largest / -8.0).astype(np.float32)
+    # Scales are stored as float16: round them before the nibbles are chosen. The least float16 stands for 0.
+    full_scale = np.where(np.abs(largest) < 1e-6, np.float32(1e-7), largest / -8.0)
     best_error = np.full((len(blocks), 1), np.inf, np.float32)
-    scales = full_scale
+    scales = np.full_like(full_scale, 1e-7)
     for shrink in _SHRINK:
-        candidate = full_scale * shrink
+        candidate = (full_scale * shrink).astype(np.float16).astype(np.float32)
         error = np.square(_nibbles(blocks, candidate) * candidate - blocks).sum(axis=1, keepdims=True)
         better = error < best_error
         scales = np.where(better, candidate, scales)
