@@ -53,7 +53,9 @@ class OutOfMemory(EngineError):
 
     kind = ErrorKind.OUT_OF_MEMORY
 
-    def __init__(self, sentence: str = "There is not enough memory. Ask for a shorter song or close other programs.") -> None:
+    def __init__(
+        self, sentence: str = "There is not enough memory. Ask for a shorter song, or close other programs."
+    ) -> None:
         super().__init__(sentence)
 
 

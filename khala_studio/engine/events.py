@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from khala_studio.engine.errors import EngineError
+from khala_studio.song.codes import Codes
 from khala_studio.song.take import Take
 
-Codes = npt.NDArray[np.int16]  # [K, T] codebook entries, -1 where not known
 Samples = npt.NDArray[np.float32]  # [2, N]
 Floats = npt.NDArray[np.float32]
 

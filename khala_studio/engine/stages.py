@@ -7,11 +7,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from khala_studio.engine.events import Codes, Samples
+from khala_studio.engine.events import Samples
 from khala_studio.packs.manifest import PackManifest
+from khala_studio.song.codes import Codes, TokenIds
 from khala_studio.song.request import Sampling, SongRequest
-
-TokenIds = npt.NDArray[np.int64]
 
 
 class Prompt(Protocol):
@@ -50,11 +49,6 @@ class Stages(Protocol):
 
     @property
     def manifest(self) -> PackManifest: ...
-
-    @property
-    def pack_sha256(self) -> str:
-        """Hash of pack.json, which holds the hashes of all other files."""
-        ...
 
     @property
     def frontend(self) -> Frontend: ...
