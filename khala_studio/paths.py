@@ -17,5 +17,10 @@ def packs_folder() -> Path:
     return data_folder() / "packs"
 
 
+def cache_folder() -> Path:
+    """What can be made anew at any time."""
+    return platformdirs.user_cache_path(_APP, appauthor=False)
+
+
 def logs_folder() -> Path:
     return platformdirs.user_log_path(_APP, appauthor=False)

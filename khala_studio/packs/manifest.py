@@ -185,7 +185,7 @@ class PackManifest:
 
     def __post_init__(self) -> None:
         _require(self.format == FORMAT, f"format is {self.format}, and this version reads format {FORMAT}")
-        _require(bool(_ID.fullmatch(self.id)), "id must be of a-z, 0-9, dot, dash and underscore, at most 64")
+        _require(is_pack_id(self.id), "id must be of a-z, 0-9, dot, dash and underscore, at most 64")
         for name in ("name", "version", "license"):
             text = getattr(self, name)
             _require(text.isprintable() and 0 < len(text) <= 200, f"{name} must be one short line of text")
@@ -276,6 +276,11 @@ def read_manifest(folder: Path) -> PackManifest:
     except OSError as error:
         raise PackBroken(f"{path} cannot be read: {error.strerror}.") from None
     return parse_manifest(text, str(path))
+
+
+def is_pack_id(text: str) -> bool:
+    """Whether `text` may name a pack: a plain word that is safe as the name of a folder."""
+    return bool(_ID.fullmatch(text))
 
 
 def _require(good: bool, sentence: str) -> None:
