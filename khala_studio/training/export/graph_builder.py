@@ -206,7 +206,7 @@ class GraphBuilder:
     def _store(self, name: str, array: NDArray[Any]) -> str:
         if name in self._weights:
             raise ValueError(f"two weights named {name}")
-        self._weights[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self._weights[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
     def _bias(self, name: str, bias: NDArray[np.floating]) -> str:

@@ -32,8 +32,8 @@ class TransformerShape:
     @classmethod
     def of(cls, config: Any) -> TransformerShape:
         """From a config, an object or a mapping, that has at least these fields."""
-        get = config.get if isinstance(config, Mapping) else lambda name: getattr(config, name)
-        return cls(**{name: get(name) for name in cls.__dataclass_fields__})
+        values = config if isinstance(config, Mapping) else {f: getattr(config, f) for f in cls.__slots__}
+        return cls(**{name: values[name] for name in cls.__slots__})
 
     @property
     def query_width(self) -> int:
@@ -82,10 +82,11 @@ def rotary_tables(g: GraphBuilder, shape: TransformerShape, n_positions: int) ->
 
 
 def first_norm(g: GraphBuilder, shape: TransformerShape, x: str, weight: NDArray[Any], name: str) -> str:
-    """RMSNorm of x [1, S, D]."""
-    gamma = g.initialiser(name, weight)
-    attributes = {"axis": -1, "epsilon": shape.norm_eps, "stash_type": 1}
-    return str(g.op("SimplifiedLayerNormalization", [x, gamma], **attributes))
+    """RMSNorm of x [1, S, D], in the standard operators that ONNX Runtime fuses to one."""
+    squares = g.op("Pow", [x, g.constant(2, "float32")])
+    mean = g.op("ReduceMean", [squares, g.constant([-1])], keepdims=1)
+    root = g.op("Sqrt", [g.op("Add", [mean, g.constant(shape.norm_eps, "float32")])])
+    return str(g.op("Mul", [g.op("Div", [x, root]), g.initialiser(name, weight)]))
 
 
 def add_and_norm(
