@@ -1,0 +1,1 @@
+"""Takes on disk: folders of codes, sound and the request they came from. No Qt."""
