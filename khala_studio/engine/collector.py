@@ -21,9 +21,7 @@ class TakeCollector:
         codes: [K, T] of the frames composed so far, -1 where not known.
     """
 
-    def __init__(
-        self, take: Take, *, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, take: Take, *, clock: Callable[[], float] = time.perf_counter) -> None:
         """Begin with what `take` knows: `empty_take` for a new song."""
         self._take, self._clock, self._began = take, clock, clock()
         self.codes: Codes = take.codes.copy()
@@ -36,7 +34,7 @@ class TakeCollector:
     def add(self, event: Event) -> None:
         match event:
             case StageStarted(stage=stage):
-                self._stop_watch()
+                self._timings = self._times()
                 self._running = stage, self._clock()
                 # Only a song that has ended goes on to the next stage.
                 self._complete = self._complete or stage is not Stage.COMPOSE
@@ -48,14 +46,13 @@ class TakeCollector:
 
     def take(self) -> Take:
         """The take as it stands."""
-        self._stop_watch()
         return replace(
             self._take,
             codes=self.codes.copy(),
             n_frames=self.codes.shape[1],
             logprobs=self._logprobs.copy(),
             complete=self._complete,
-            timings=dict(self._timings),
+            timings=self._times(),
         )
 
     def _add_tokens(self, event: TokensReady) -> None:
@@ -70,11 +67,13 @@ class TakeCollector:
         if event.logprobs is not None:
             self._logprobs[event.start_frame : stop] = event.logprobs
 
-    def _stop_watch(self) -> None:
+    def _times(self) -> dict[str, float]:
+        """Seconds by stage until now."""
+        times = dict(self._timings)
         if self._running is not None:
             stage, since = self._running
-            self._timings[stage] = self._timings.get(stage, 0.0) + self._clock() - since
-            self._running = None
+            times[stage.value] = times.get(stage.value, 0.0) + self._clock() - since
+        return times
 
 
 def empty_take(request: SongRequest, manifest: PackManifest) -> Take:

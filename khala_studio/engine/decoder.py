@@ -31,7 +31,9 @@ def chunk_at(start: int, stop: int, n_frames: int, context: int) -> Chunk:
     return Chunk(start, stop, max(0, start - context), min(n_frames, stop + context))
 
 
-def chunks(n_frames: int, codec: PackCodec, start: int = 0, seconds: float = CHUNK_SECONDS) -> Iterator[Chunk]:
+def chunks(
+    n_frames: int, codec: PackCodec, start: int = 0, seconds: float = CHUNK_SECONDS
+) -> Iterator[Chunk]:
     """The chunks from frame `start` to the end; a remainder under half a chunk joins the last one."""
     size = chunk_frames(codec, seconds)
     while start < n_frames:
@@ -40,9 +42,9 @@ def chunks(n_frames: int, codec: PackCodec, start: int = 0, seconds: float = CHU
         start = stop
 
 
-def decode_chunk(decode: Decode, codes: Codes, chunk: Chunk, codec: PackCodec) -> Samples:
-    """[k, >= chunk.last] codes -> [2, (stop - start) * hop] samples, as an unchunked decode would give."""
-    samples = decode(codes[:, chunk.first : chunk.last], chunk.first)
+def decode_chunk(decode: Decode, window: Codes, chunk: Chunk, codec: PackCodec) -> Samples:
+    """Codes [k, last - first] -> [2, (stop - start) * hop] samples, as a decode of the whole song gives them."""
+    samples = decode(window, chunk.first)
     cut = codec.samples(chunk.start - chunk.first)
     return samples[:, cut : cut + codec.samples(chunk.stop - chunk.start)]
 
@@ -50,4 +52,4 @@ def decode_chunk(decode: Decode, codes: Codes, chunk: Chunk, codec: PackCodec) -
 def decode_stream(decode: Decode, codes: Codes, codec: PackCodec) -> Iterator[tuple[Chunk, Samples]]:
     """[k, T] codes -> their chunks in turn, each with [2, n] samples."""
     for chunk in chunks(codes.shape[1], codec):
-        yield chunk, decode_chunk(decode, codes, chunk, codec)
+        yield chunk, decode_chunk(decode, codes[:, chunk.first : chunk.last], chunk, codec)
