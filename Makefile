@@ -12,7 +12,7 @@ OTHER   := $(if $(filter gpu,$(RUNTIME)),onnxruntime,onnxruntime-gpu)
 
 # The stamps are named for a hash of what they install from: a change installs anew, a broken install never counts.
 INPUTS := pyproject.toml packaging/constraints.txt packaging/system-packages.txt packaging/system-packages.sh Makefile
-HASH   := $(RUNTIME)-$(shell cat $(INPUTS) | sha256sum | cut -c1-12)
+HASH   := $(RUNTIME)-$(shell cat $(INPUTS) | (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-12)
 STAMP  := $(VENV)/.ok-$(HASH)
 TRAIN  := $(VENV)/.ok-train-$(HASH)
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
