@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from khala_studio.engine.errors import EngineError
 from khala_studio.engine.sessions import open_pack
 from khala_studio.packs.errors import PackError
 from khala_studio.song.request import SongRequest
@@ -57,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         run = Evaluation(args)
         run.everything()
-    except (CorpusError, PackError, SourceError) as error:
+    except (CorpusError, EngineError, PackError, SourceError) as error:
         log.error("%s", error)
         return 2
     run.write()

@@ -32,7 +32,7 @@ class Corpus:
     """A corpus folder and its songs by split."""
 
     folder: Path
-    held_out: tuple[dict[str, Any], ...]
+    held_out: tuple[dict[str, Any], ...]  # distinct words only
     training: tuple[dict[str, Any], ...]
 
 
@@ -80,11 +80,22 @@ def read_corpus(folder: Path) -> Corpus:
     except OSError as error:
         raise CorpusError(f"{folder} is no corpus: {error.strerror or error}") from error
     songs = [json.loads(line) for line in lines if line.strip()]
-    held_out = tuple(s for s in songs if s["split"] == "valid" and s["words"])
+    held_out = distinct(tuple(s for s in songs if s["split"] == "valid" and s["words"]))
     training = tuple(s for s in songs if s["split"] == "train" and s["words"])
     if not held_out:
         raise CorpusError(f"{folder} holds no song with words in its valid split.")
     return Corpus(folder, held_out, training)
+
+
+def distinct(songs: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """The first song of all that share their words (arrangements of one composition).
+
+    Whole songs come before single lines, else the corpus' order stays.
+    """
+    first: dict[str, dict[str, Any]] = {}
+    for song in songs:
+        first.setdefault(" ".join(line["text"] for line in song["lines"]), song)
+    return tuple(sorted(first.values(), key=lambda song: bool(song.get("short"))))
 
 
 def excerpts(songs: tuple[dict[str, Any], ...], limit: float, count: int) -> list[Excerpt]:

@@ -6,6 +6,7 @@ ground truth beside what they find on generated songs: the first is the most the
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,8 +140,11 @@ def estimate_pitch(x: Floats) -> float | None:
     Meant for a voice alone. With a band it follows whatever is loudest and lowest: compare it with
     the same estimate on the ground truth. None where under half a second is voiced.
     """
-    import pyworld
     import soxr
+
+    with warnings.catch_warnings():  # it imports pkg_resources, which warns
+        warnings.simplefilter("ignore")
+        import pyworld
 
     rate = 16_000
     mono = soxr.resample(x.mean(axis=0), SAMPLE_RATE, rate).astype(np.float64)
