@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Any) -> None:
     """Declare `decode`."""
-    parser = commands.add_parser("decode", help="codes become sound", description="Decode codes to a sound file.")
-    parser.add_argument("codes", metavar="CODES.npy", type=path, help="codes, such as the codes.npy of a take")
+    parser = commands.add_parser(
+        "decode", help="codes become sound", description="Decode codes to a sound file."
+    )
+    parser.add_argument(
+        "codes", metavar="CODES.npy", type=path, help="codes, such as the codes.npy of a take"
+    )
     parser.add_argument("-o", "--output", metavar="OUT.wav", type=path, required=True, help=".wav or .flac")
-    parser.add_argument("--depth", metavar="K", type=whole(1, MAX_DEPTH), help="layers to use (default: all that are known)")
+    parser.add_argument(
+        "--depth", metavar="K", type=whole(1, MAX_DEPTH), help="layers to use (default: all that are known)"
+    )
     opening.add_pack_option(parser)
     parser.add_argument("--force", action="store_true", help="replace OUT.wav")
     parser.set_defaults(run=run)
@@ -71,10 +77,14 @@ def known_layers(codes: Codes, depth: int | None, source: Path) -> Codes:
 def refuse_overwriting(output: Path, *, force: bool) -> None:
     """Raise UserError if `output` exists and --force was not given."""
     if output.exists() and not force:
-        raise UserError(f"{output} exists already; choose another name with -o, or add --force to replace it.")
+        raise UserError(
+            f"{output} exists already; choose another name with -o, or add --force to replace it."
+        )
 
 
-def _chunks(job: Job[Samples], pack: Path, manifest: PackManifest, codes: Codes) -> Generator[Samples, None, None]:
+def _chunks(
+    job: Job[Samples], pack: Path, manifest: PackManifest, codes: Codes
+) -> Generator[Samples, None, None]:
     """In the engine's thread."""
     from khala_studio.engine.decoder import decode_stream
 

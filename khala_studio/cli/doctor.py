@@ -38,7 +38,9 @@ class Finding:
 
 def add_parser(commands: Any) -> None:
     """Declare `doctor`."""
-    parser = commands.add_parser("doctor", help="what works here", description="Check this machine, line by line.")
+    parser = commands.add_parser(
+        "doctor", help="what works here", description="Check this machine, line by line."
+    )
     parser.set_defaults(run=run)
 
 
@@ -99,7 +101,9 @@ def processor() -> Iterator[Finding]:
         return
     detail = f"{free / 2**30:.1f} GiB free" + (f" of {total / 2**30:.1f} GiB" if total else "")
     good = free >= _LEAST_MEMORY
-    yield Finding(OK if good else MISSING, "memory", detail, "" if good else "close other programs before a long song")
+    yield Finding(
+        OK if good else MISSING, "memory", detail, "" if good else "close other programs before a long song"
+    )
 
 
 def memory() -> tuple[int | None, int | None]:
@@ -129,7 +133,12 @@ def disk() -> Iterator[Finding]:
 def providers() -> Iterator[Finding]:
     """ONNX Runtime, and where it really computes: proved by running one node."""
     if importlib.util.find_spec("onnxruntime") is None:
-        yield Finding(BROKEN, "onnxruntime", "not installed", "pip install khala-studio[cpu], or [gpu] with an NVIDIA GPU")
+        yield Finding(
+            BROKEN,
+            "onnxruntime",
+            "not installed",
+            "pip install khala-studio[cpu], or [gpu] with an NVIDIA GPU",
+        )
         return
     import onnxruntime as ort
 
@@ -140,9 +149,13 @@ def providers() -> Iterator[Finding]:
     if engine_providers.cuda_works():
         yield Finding(OK, "gpu (CUDA)", "computes")
     elif engine_providers.cuda_is_installed():
-        yield Finding(MISSING, "gpu (CUDA)", "installed, does not compute", "check the NVIDIA driver; songs use the CPU")
+        yield Finding(
+            MISSING, "gpu (CUDA)", "installed, does not compute", "check the NVIDIA driver; songs use the CPU"
+        )
     elif shutil.which("nvidia-smi"):
-        yield Finding(MISSING, "gpu (CUDA)", "a GPU is here, its runtime is not", "pip install khala-studio[gpu]")
+        yield Finding(
+            MISSING, "gpu (CUDA)", "a GPU is here, its runtime is not", "pip install khala-studio[gpu]"
+        )
     else:
         yield Finding(MISSING, "gpu (CUDA)", "no NVIDIA GPU found", "none needed; songs use the CPU")
 
@@ -167,12 +180,16 @@ def sound() -> Iterator[Finding]:
     try:
         import sounddevice
     except (ImportError, OSError):
-        yield Finding(MISSING, "sound device", "PortAudio is not here", "install libportaudio2; only listening needs it")
+        yield Finding(
+            MISSING, "sound device", "PortAudio is not here", "install libportaudio2; only listening needs it"
+        )
         return
     try:
         name = sounddevice.query_devices(kind="output")["name"]
     except (sounddevice.PortAudioError, ValueError):
-        yield Finding(MISSING, "sound device", "none found", "only listening needs one; songs are written all the same")
+        yield Finding(
+            MISSING, "sound device", "none found", "only listening needs one; songs are written all the same"
+        )
         return
     yield Finding(OK, "sound device", name)
 
@@ -192,7 +209,9 @@ def packs() -> Iterator[Finding]:
         except PackError as error:
             yield Finding(BROKEN if len(found) == 1 else MISSING, name, str(error), "install it again")
         else:
-            yield Finding(OK, name, f"{manifest.version}, {manifest.total_bytes / 2**20:.1f} MiB in {pack.folder}")
+            yield Finding(
+                OK, name, f"{manifest.version}, {manifest.total_bytes / 2**20:.1f} MiB in {pack.folder}"
+            )
 
 
 CHECKS: Final = (versions, processor, disk, providers, sound, packs)

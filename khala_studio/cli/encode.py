@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Any) -> None:
     """Declare `encode`."""
-    parser = commands.add_parser("encode", help="sound becomes codes", description="Encode a sound file to codes.")
-    parser.add_argument("sound", metavar="IN.wav", type=path, help="WAV, FLAC, OGG or MP3, mono or stereo, any rate")
+    parser = commands.add_parser(
+        "encode", help="sound becomes codes", description="Encode a sound file to codes."
+    )
+    parser.add_argument(
+        "sound", metavar="IN.wav", type=path, help="WAV, FLAC, OGG or MP3, mono or stereo, any rate"
+    )
     parser.add_argument("-o", "--output", metavar="CODES.npy", type=path, required=True)
     opening.add_pack_option(parser)
     parser.add_argument("--force", action="store_true", help="replace CODES.npy")
@@ -57,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _chunks(job: Job[Codes], pack: Path, manifest: PackManifest, sound: Samples) -> Generator[Codes, None, None]:
+def _chunks(
+    job: Job[Codes], pack: Path, manifest: PackManifest, sound: Samples
+) -> Generator[Codes, None, None]:
     """In the engine's thread."""
-    from khala_studio.engine.encoder import encode_stream
-
     with opening.open_stages(pack) as stages:
         job.watch(stages)
-        yield from encode_stream(stages.encode, sound, manifest.codec)
+        yield from stages.encode(sound)

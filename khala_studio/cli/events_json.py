@@ -1,6 +1,7 @@
 """Engine events as JSON, one object a line; arrays go to files that the line names.
 
-{"event": "PreviewReady", "time": 0.84, "take": 1, "start_sample": 0, "samples": ".../events/00003-samples.wav", "depth": 2}
+{"event": "PreviewReady", "time": 0.84, "take_number": 1, "start_sample": 0,
+ "samples": "DIR/events/00003-samples.wav", "depth": 2}
 
 Codes and other arrays become .npy files, sound becomes .wav with float32 samples. The song itself
 is not written twice: `Done` names the files of the take.
@@ -114,7 +115,7 @@ def clean_stdout() -> Iterator[TextIO]:
         if not own:  # a test's or a host's stream: speak there, not past it
             yield sys.stdout
             return
-        with open(saved, "w", encoding="utf-8", closefd=False) as stream:  # noqa: PTH123 - a descriptor
+        with open(saved, "w", encoding="utf-8", closefd=False) as stream:
             yield stream
     finally:
         os.dup2(saved, 1)

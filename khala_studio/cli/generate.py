@@ -31,15 +31,17 @@ def add_parser(commands: Any) -> None:
         help="lyrics become a song",
         description="Turn lyrics into a song. DIR gets draft.wav, song.wav, codes.npy and take.json.",
     )
-    parser.add_argument("lyrics", metavar="LYRICS.txt", help="a text file with the lyrics; - reads standard input")
-    parser.add_argument("-o", "--output", metavar="DIR", type=path, required=True, help="the folder of the take")
-    parser.add_argument("--style", type=text, default="", help='free text, for instance "pop, female voice, 100 bpm"')
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", metavar="N", type=number(_LEAST_SECONDS, MAX_SECONDS), help="length of the song")
-    length.add_argument("--minutes", metavar="N", type=number(_LEAST_SECONDS / 60, MAX_SECONDS / 60), help="the same")
-    parser.add_argument("--instrumental", action="store_true", help="without singing; the lyrics give the sections")
+    parser.add_argument("lyrics", metavar="LYRICS.txt", help="a text file; - reads standard input")
     parser.add_argument(
-        "--seed", metavar="N", type=whole(0, SEED_LIMIT - 1), default=0, help="another seed, another song (default 0)"
+        "-o", "--output", metavar="DIR", type=path, required=True, help="the folder of the take"
+    )
+    parser.add_argument("--style", type=text, default="", help='such as "pop, female voice, 100 bpm"')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--seconds", metavar="N", type=number(_LEAST_SECONDS, MAX_SECONDS), help="length")
+    length.add_argument("--minutes", metavar="N", type=number(0.001, MAX_SECONDS / 60), help="the same")
+    parser.add_argument("--instrumental", action="store_true", help="without singing")
+    parser.add_argument(
+        "--seed", metavar="N", type=whole(0, SEED_LIMIT - 1), default=0, help="another seed, another song (0)"
     )
     parser.add_argument(
         "--takes", metavar="N", type=whole(1, MAX_TAKES), default=1,
@@ -47,13 +49,15 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     opening.add_pack_option(parser)
     parser.add_argument(
-        "--depth", metavar="K", type=whole(2, MAX_DEPTH), help=f"layers of the sound: 2 is a draft, {MAX_DEPTH} the best"
+        "--depth", metavar="K", type=whole(2, MAX_DEPTH), help="layers: 2 is a draft (default: all)"
     )
     parser.add_argument(
-        "--temperature", metavar="X", type=number(0.01, MAX_TEMPERATURE), help="lower is calmer, higher is wilder"
+        "--temperature", metavar="X", type=number(0.01, MAX_TEMPERATURE), help="lower is calmer"
     )
-    parser.add_argument("--top-k", metavar="K", type=whole(1, 1_000_000), help="choose among the K likeliest codes")
-    parser.add_argument("--stems", action="store_true", help="also write stems/, if the pack can separate them")
+    parser.add_argument(
+        "--top-k", metavar="K", type=whole(1, 1_000_000), help="draw from the K likeliest codes"
+    )
+    parser.add_argument("--stems", action="store_true", help="also write stems/, if the pack can")
     parser.add_argument("--events", action="store_true", help="one JSON object a line on standard output")
     parser.add_argument("--force", action="store_true", help="replace an older take in DIR")
     parser.set_defaults(run=run)
@@ -134,8 +138,8 @@ def _plans(args: argparse.Namespace, requests: list[SongRequest], manifest: Pack
     from khala_studio.cli.song_run import Plan
     from khala_studio.engine import pipeline
 
-    folders = _folders(args.output, len(requests), force=args.force)
     _check_space(args, requests, manifest)
+    folders = _folders(args.output, len(requests), force=args.force)
     return [
         Plan(folder, request, None, partial(pipeline.generate, request))
         for folder, request in zip(folders, requests, strict=True)

@@ -64,7 +64,7 @@ class Job(Generic[T]):
         if self._stages is not None:
             self._stages.interrupt()
 
-    def events(self, make: Callable[[], Generator[T, None, None]]) -> Iterator[T]:
+    def events(self, make: Callable[[], Generator[T, None, None]]) -> Generator[T, None, None]:
         """Run `make()` in a thread and yield what it yields, until its end or a signal.
 
         After a signal, what was made until then still comes. An error of the thread is raised

@@ -31,7 +31,7 @@ def read_lyrics(name: str) -> tuple[str, str | None]:
         raise UserError(f"{shown} is larger than {MAX_BYTES >> 20} MB; lyrics are a plain text file.")
     text, notice = decode(content, shown)
     if "\0" in text:
-        raise UserError(f"{shown} is not a text file (it holds NUL characters). Save the lyrics as plain text.")
+        raise UserError(f"{shown} is not a text file (it holds NUL characters). Save it as plain text.")
     return text, notice
 
 
@@ -42,7 +42,7 @@ def _read(name: str, shown: str) -> bytes:
         with open(name, "rb") as file:  # noqa: PTH123 - a name with NUL must raise here too
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise UserError(f"There is no lyrics file {shown}. Name a text file, or - for standard input.") from None
+        raise UserError(f"There is no file {shown}. Name a text file, or - for standard input.") from None
     except IsADirectoryError:
         raise UserError(f"{shown} is a folder; name the text file with the lyrics.") from None
     except (OSError, ValueError) as error:
@@ -80,5 +80,5 @@ def decode(content: bytes, shown: str) -> tuple[str, str | None]:
     try:
         text = content.decode("cp1252")
     except UnicodeDecodeError:
-        raise UserError(f"{shown} is not a text file that can be read. Save the lyrics as UTF-8 text.") from None
+        raise UserError(f"{shown} is not a text file that can be read. Save it as UTF-8 text.") from None
     return text, f"{shown} is not UTF-8; it was read as Windows-1252."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Any) -> None:
     """Declare `packs` and its four actions."""
-    parser = commands.add_parser("packs", help="the model packs on this machine", description="Manage model packs.")
+    parser = commands.add_parser("packs", help="the model packs on this machine", description="Manage packs.")
     parser.set_defaults(run=list_packs)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     listing = actions.add_parser("list", help="what is here")
@@ -70,7 +70,8 @@ def verify_packs(args: argparse.Namespace) -> int:
             print(f"{folder.name}: broken. {error}")
             code = WRONG_REQUEST
         else:
-            print(f"{manifest.id} {manifest.version}: whole, {len(manifest.files)} files, sha256 {manifest.sha256}")
+            size = f"{len(manifest.files)} files, {manifest.total_bytes / 2**20:.1f} MiB"
+            print(f"{manifest.id} {manifest.version}: whole, {size}, sha256 {manifest.sha256}")
     return code
 
 

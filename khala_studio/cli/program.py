@@ -44,8 +44,7 @@ def build_parser() -> Parser:
         epilog="Exit codes: 0 done, 1 the engine failed, 2 the request was wrong, 130 cancelled.",
     )
     parser.add_argument("--version", action="version", version=f"khala-studio {__version__}")
-    # dest differs from the sub-parsers' own: their default would overwrite it.
-    parser.add_argument("--debug", action="store_true", dest="debug", help="show where an unexpected error happened")
+    parser.add_argument("--debug", action="store_true", help="show where an unexpected error happened")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for name in COMMANDS:
         module = cast(Command, importlib.import_module(f"khala_studio.cli.{name}"))

@@ -45,7 +45,7 @@ class ProgressLine:
                 self.say(notice.message)  # type: ignore[union-attr]
             case "PreviewReady", _:
                 self._first_sound()
-            case ("Done" | "Failed"), _:
+            case (("Done" | "Failed"), _):
                 self.close()
 
     def say(self, text: str) -> None:

@@ -31,8 +31,9 @@ class Recorder:
         self._collector = TakeCollector(take)
         self._done: Take | None = None
         self._draft: SoundWriter | None = None
-        self._draft_wanted = new
+        self._draft_wanted = not take.complete  # composing is heard from the first frame, also when resumed
         self._must_clear = new
+        self._stage = Stage.COMPOSE
         self._saved_at = time.monotonic()
         self._unsaved = False
         self.finished = False
@@ -82,8 +83,7 @@ class Recorder:
             # Only now: the request was good, so an older take may go.
             self._folder.clear()
             self._must_clear = False
-        if stage is not Stage.COMPOSE:
-            self._close_draft()
+        self._stage = stage
         if self._unsaved:
             self.save()
 
@@ -93,6 +93,10 @@ class Recorder:
         if self._draft is None:
             self._draft = self._folder.draft_writer(self._codec.sample_rate)
         self._draft.write(event.samples, event.start_sample)
+        # Its last sound comes while the next stage is on already.
+        whole = self._codec.samples(self._collector.codes.shape[1])
+        if self._stage is not Stage.COMPOSE and self._draft.position >= whole:
+            self._close_draft()
 
     def _close_draft(self) -> None:
         draft, self._draft = self._draft, None

@@ -26,7 +26,9 @@ def add_parser(commands: Any) -> None:
         description="Go on with a take from its saved codes, to the depth it was asked for or to --depth.",
     )
     parser.add_argument("folder", metavar="DIR", type=path, help="the folder of the take")
-    parser.add_argument("--depth", metavar="K", type=whole(2, MAX_DEPTH), help="layers of the sound (default: as asked)")
+    parser.add_argument(
+        "--depth", metavar="K", type=whole(2, MAX_DEPTH), help="layers (default: as it was asked)"
+    )
     opening.add_pack_option(parser)
     parser.add_argument("--events", action="store_true", help="one JSON object a line on standard output")
     parser.set_defaults(run=run)
@@ -58,7 +60,8 @@ def _refuse_other_pack(take: Take, manifest: PackManifest) -> None:
         return
     if take.pack_id != manifest.id:
         raise UserError(
-            f"This take was made with the pack {take.pack_id!r}, not with {manifest.id!r}; name that one with --pack."
+            f"This take was made with the pack {take.pack_id!r}, not with {manifest.id!r}; "
+            "name that one with --pack."
         )
     raise UserError(
         f"This take was made with another version of the pack {take.pack_id!r}; "

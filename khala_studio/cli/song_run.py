@@ -18,7 +18,7 @@ from khala_studio.cli.job import Job
 from khala_studio.cli.progress import ProgressLine
 from khala_studio.cli.recorder import Recorder
 from khala_studio.engine.collector import empty_take
-from khala_studio.engine.events import Event, Failed, Notice
+from khala_studio.engine.events import Event, Failed
 from khala_studio.project.errors import StoreError
 from khala_studio.project.store import SONG, TakeFolder
 
@@ -99,8 +99,6 @@ class SongRun:
             self._job.watch(stages)
             for number, plan in enumerate(self._plans, 1):
                 yield _TakeStarted(plan, number, stages)
-                if number == 1:
-                    yield from (Notice(text) for text in stages.notices)
                 yield from plan.make(stages)
 
     def _take_in(self, item: _Item, stream: TextIO | None) -> None:

@@ -18,7 +18,14 @@ from typing import Any, Final, Self
 import numpy as np
 
 from khala_studio.project.errors import StoreError, cannot_read, cannot_write
-from khala_studio.project.wav import DRAFT_SUBTYPE, SONG_SUBTYPE, Samples, SoundWriter, refuse_missing, refuse_special
+from khala_studio.project.wav import (
+    DRAFT_SUBTYPE,
+    SONG_SUBTYPE,
+    Samples,
+    SoundWriter,
+    refuse_missing,
+    refuse_special,
+)
 from khala_studio.song.codec import CodecSpec
 from khala_studio.song.codes import Codes, check_codes
 from khala_studio.song.take import Take
@@ -191,7 +198,7 @@ def replace_file(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         _write_file(part, content)
-        os.replace(part, path)
+        part.replace(path)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)

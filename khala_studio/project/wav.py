@@ -106,7 +106,7 @@ class SoundWriter:
             length = len(file)
             file.close()
             self._check_size(length)
-            os.replace(self._part, self._path)
+            self._part.replace(self._path)
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             with suppress(OSError):
                 self._part.unlink(missing_ok=True)
@@ -132,7 +132,9 @@ class SoundWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:

@@ -31,9 +31,9 @@ _NEEDS_EXTRA = (
 def add_parsers(parser: argparse.ArgumentParser) -> None:
     """Make `parser` the parser of `train`: a step, and everything after it for the step itself."""
     width = max(map(len, STEPS))
-    lines = (f"  {name:<{width}}  {what}" for name, (_, what) in STEPS.items())
+    lines = "\n".join(f"  {name:<{width}}  {what}" for name, (_, what) in STEPS.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "steps, in order:\n" + "\n".join(lines) + f"\n\nOptions of a step: {parser.prog} STEP --help"
+    parser.epilog = f"steps, in order:\n{lines}\n\nOptions of a step: {parser.prog} STEP --help"
     parser.add_argument("step", metavar="STEP", choices=list(STEPS))
     parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="options of the step")
     parser.set_defaults(run=lambda args: run_step(parser, args.step, args.arguments))
