@@ -1,1 +1,4 @@
-"""Shipped model packs, a folder each. Installed as `khala_studio._models`; found by `khala_studio.packs.store`."""
+"""Shipped model packs, a folder each.
+
+Installed as `khala_studio._models`; found through `khala_studio.packs.store`.
+"""

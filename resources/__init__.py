@@ -1,1 +1,4 @@
-"""Shipped data: demo lyrics. Installed as `khala_studio._resources`; read through `khala_studio.resources`."""
+"""Shipped data: demo lyrics.
+
+Installed as `khala_studio._resources`; read through `khala_studio.resources`.
+"""
