@@ -43,7 +43,7 @@ def chunks(
 
 
 def decode_chunk(decode: Decode, window: Codes, chunk: Chunk, codec: PackCodec) -> Samples:
-    """Codes [k, last - first] -> [2, (stop - start) * hop] samples, as a decode of the whole song gives them."""
+    """Codes [k, last - first] -> [2, (stop - start) * hop] samples, as if the whole song were decoded."""
     samples = decode(window, chunk.first)
     cut = codec.samples(chunk.start - chunk.first)
     return samples[:, cut : cut + codec.samples(chunk.stop - chunk.start)]

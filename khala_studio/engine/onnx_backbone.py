@@ -39,7 +39,7 @@ class OnnxBackbone:
         total = self._length + len(ids)
         if self._cache.reserve(total, self._length):
             self._cache.bind(self._binding)
-        # The graph's inputs live on the CPU and are bound anew, because a GPU copies them when they are bound.
+        # These inputs live on the CPU and are bound anew, because a GPU copies them when they are bound.
         input_ids = np.ascontiguousarray(ids[None], dtype=np.int64)
         seqlens_k = np.array([total - 1], dtype=np.int32)  # GroupQueryAttention counts from the last position
         total_length = np.array(total, dtype=np.int32)
@@ -48,7 +48,7 @@ class OnnxBackbone:
         self._binding.bind_cpu_input("total_length", total_length)
         self._runs.run(lambda options: self._session.run_with_iobinding(self._binding, options))
         self._length = total
-        return self._logits[0]
+        return self._logits.reshape(-1)
 
 
 def _n_rows(manifest: PackManifest) -> int:

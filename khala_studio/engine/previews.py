@@ -38,7 +38,7 @@ class Previews:
         self._draft_ended = False
 
     def draft(self, codes: Codes, *, ended: bool) -> None:
-        """The coarse layers composed so far, [n_coarse, t]; decode the chunks whose right context is known."""
+        """The coarse layers composed so far, [n_coarse, t]: decode the chunks whose context is known."""
         if not self.on:
             return
         n_frames, context = codes.shape[1], self._codec.context_frames

@@ -15,13 +15,13 @@ import onnxruntime as ort
 from khala_studio.engine import providers
 from khala_studio.engine.backbone import compose
 from khala_studio.engine.encoder import encode_stream
-from khala_studio.engine.errors import BadRequest, BrokenPack, EngineError, MissingPack
+from khala_studio.engine.errors import BadRequest, BrokenPack, EngineError, MissingPack, OutOfMemory
 from khala_studio.engine.events import Samples
 from khala_studio.engine.graph_check import check_graph, check_interface
 from khala_studio.engine.onnx_backbone import OnnxBackbone
 from khala_studio.engine.providers import Provider
 from khala_studio.engine.runs import Runs, in_our_words
-from khala_studio.engine.stages import ComposedFrame, Frontend, FrameRange
+from khala_studio.engine.stages import ComposedFrame, FrameRange, Frontend
 from khala_studio.engine.superres import sharpen
 from khala_studio.engine.text.frontend import load_frontend
 from khala_studio.packs.errors import PackBroken, PackMissing
@@ -42,7 +42,7 @@ def open_pack(folder: Path, provider: str = "auto", threads: int | None = None) 
         threads: of each session on the CPU; None leaves one core free.
 
     Raises:
-        MissingPack, BrokenPack: there is none, or pack.json is wrong. File hashes are `packs.store`'s to check.
+        MissingPack, BrokenPack: there is none, or pack.json is wrong. Hashes are `packs.store`'s to check.
     """
     try:
         manifest = read_manifest(folder)
@@ -221,7 +221,7 @@ def open_session(path: Path, threads: int, *, on_gpu: bool = False) -> Any:
         return ort.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:
         ours = in_our_words(error)
-        if isinstance(ours, BrokenPack) or ours.kind.value == "out of memory":
+        if isinstance(ours, OutOfMemory):
             raise ours from error
         raise BrokenPack(
             f"{path.name} cannot be opened as a model graph. Verify the pack, or install it again."

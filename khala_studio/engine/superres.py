@@ -44,11 +44,13 @@ def sharpen(
         # The last text position tells the model which layer is asked for.
         marker[:] = embed(np.array([manifest.text.superres_marker_base - layer]))[0]
         logits = predict(x, layer, n_text)
-        drawn = draw_rows(logits, sampling, layer_rng(seed, layer).random(n_frames)).astype(np.int16)
+        uniforms = layer_rng(seed, layer).random(size=(n_frames,))
+        drawn = draw_rows(logits, sampling, uniforms).astype(np.int16)
         yield drawn
         if layer + 1 < depth:
             running_sum += embed(_ids(drawn, layer, manifest))
 
 
 def _ids(codes: npt.NDArray[np.int16], layer: int, manifest: PackManifest) -> TokenIds:
-    return layer_ids(codes[None], layer, manifest.text.audio_offset, manifest.codec.codebook_size)[0]
+    ids = layer_ids(codes[None], layer, manifest.text.audio_offset, manifest.codec.codebook_size)  # [1, T]
+    return ids.reshape(-1)

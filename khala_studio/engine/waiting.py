@@ -29,27 +29,29 @@ def in_helper(items: Iterator[T], helper: Executor) -> Generator[T | None, None,
         Exception: what `items` raised, after all that it had yielded.
     """
     while True:
-        future = helper.submit(_pull, items)
-        while not wait([future], timeout=TICK).done:
-            yield None
-        batch: _Batch[T] = future.result()
-        yield from batch.items
+        batch: _Batch[T] = _Batch()
+        future = helper.submit(_pull, items, batch)
+        given = 0
+        while given < len(batch.items) or not future.done():
+            if given == len(batch.items) and not wait([future], timeout=TICK).done:
+                yield None
+            for item in batch.items[given:]:  # also of a batch that is not full yet
+                given += 1
+                yield item
         if batch.error is not None:
             raise batch.error
         if batch.ended:
             return
 
 
-def _pull(items: Iterator[T]) -> "_Batch[T]":
-    """Items for the time of a tick: a hand-over between threads for each would cost more than some items do."""
-    batch: _Batch[T] = _Batch()
+def _pull(items: Iterator[T], batch: _Batch[T]) -> None:
+    """Items for the time of a tick: a hand-over between threads for each would cost more than some do."""
     until = time.perf_counter() + TICK
     try:
         for item in items:
             batch.items.append(item)
             if time.perf_counter() >= until:
-                return batch
+                return
         batch.ended = True
     except Exception as error:
         batch.error = error
-    return batch
