@@ -27,6 +27,7 @@ from khala_studio.training.export.superres_graph import (
     superres_graph,
 )
 from khala_studio.training.export.transformer_blocks import TransformerShape, WeightFormat
+from khala_studio.training.tokenizer import build
 
 CONTEXT_FRAMES = 2  # of the decoder: two convolutions of three frames
 NOISE_PERIOD = 64  # frames after which the decoder's noise repeats
@@ -84,7 +85,7 @@ def build_tiny_pack(folder: Path, seed: int = 0, **options: Any) -> Path:
     """Write the pack to `folder` (which must not exist yet) and return it; see `TinyOptions`."""
     tiny = TinyOptions(**options)
     rng = np.random.default_rng(seed)
-    tokenizer = _tokenizer()
+    tokenizer = build(LEXICON)
     vocabulary = tiny.vocabulary(len(tokenizer["tokens"]))
     codec = _codec_state(rng, tiny)
     weights = WeightFormat(tiny.precision)
@@ -254,29 +255,6 @@ def _scalars(g: GraphBuilder, stop: str) -> list[str]:
 
 
 # --- pack.json
-
-
-def _tokenizer() -> dict[str, Any]:
-    try:
-        from khala_studio.training.tokenizer import build
-    except ModuleNotFoundError:
-        return _plain_tokenizer()
-    return build(LEXICON)
-
-
-def _plain_tokenizer() -> dict[str, Any]:
-    vowels = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
-    consonants = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()
-    tokens = ["<pad>", "<bos>", "<sing>", "<eos>", "<line>", "<sp>"]
-    tokens += [
-        f"<{slot}:any>" for slot in ("genre", "voice", "tempo", "key", "mood", "instrument", "seconds")
-    ]
-    tokens += ["<kind:song>", "<kind:a cappella>", "<kind:instrumental>"]
-    tokens += ["<genre:pop>", "<genre:rock>", "<voice:female>", "<voice:male>"]
-    tokens += ["<section:verse>", "<section:chorus>"]
-    tokens += [f"{vowel}{stress}" for vowel in vowels for stress in (0, 1, 2)] + consonants
-    tokens += [f"<layer:{layer}>" for layer in range(63, -1, -1)]
-    return {"tokens": tokens, "lexicon": LEXICON}
 
 
 def _fields(tiny: TinyOptions, tokenizer: dict[str, Any], graphs: list[str]) -> dict[str, Any]:
