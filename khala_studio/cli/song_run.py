@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -83,10 +83,9 @@ class SongRun:
         with ExitStack() as stack:
             stream = stack.enter_context(clean_stdout()) if self._events else None
             try:
-                for item in self._job.events(self._produce):
-                    self._take_in(item, stream)
-                    if self._error is not None:
-                        break
+                with closing(self._job.events(self._produce)) as items:
+                    for item in items:
+                        self._take_in(item, stream)
             except BrokenPipeError:  # the reader of --events has gone: nobody waits for the song
                 self._job.cancel()
             except Exception as error:
@@ -138,6 +137,8 @@ class SongRun:
         self._screen.close()
         self._end_take()
         kept = self._save_rest()
+        for plan in reversed(self._plans):
+            plan.folder.remove_if_unused()
         if self._job.abandoned:
             # The engine is deep in a long pass and does not hear us: leave without it.
             self._screen.say(f"Stopped. {kept}")
@@ -155,8 +156,6 @@ class SongRun:
 
     def _save_rest(self) -> str:
         """Save an unfinished take; what to tell about it."""
-        for plan in self._plans:
-            plan.folder.remove_if_unused()
         if self._recorder is None:
             return "Nothing was composed yet." if not self._done else f"{self._done} takes are done."
         path = self._plan.folder.path
