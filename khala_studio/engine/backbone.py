@@ -26,8 +26,8 @@ def compose(
     """Frames in turn until the model ends the song, or `frames.most` is reached.
 
     The coarse layers of a frame come in order and never mixed; the end can only be drawn in the place of a
-    frame's first code, and not before `frames.least`. Frames that are `known` are fed one token at a time like
-    any other, because a longer step would round differently: what follows is bit-equal to a song never stopped.
+    frame's first code, and not before `frames.least`. Frames that are `known` are fed one token at a time
+    like any other, as a longer step would round differently: the rest is bit-equal to a song never stopped.
 
     Args:
         known: [n_coarse, t] the leading frames, if any.

@@ -27,7 +27,7 @@ def chunk_frames(codec: PackCodec, seconds: float = CHUNK_SECONDS) -> int:
 
 
 def chunk_at(start: int, stop: int, n_frames: int, context: int) -> Chunk:
-    """Frames start .. stop - 1 of a song of `n_frames`: zeros are padded at the song's ends only, by the net."""
+    """Frames start .. stop - 1 of a song of `n_frames`: padded with zeros only at its ends, by the net."""
     return Chunk(start, stop, max(0, start - context), min(n_frames, stop + context))
 
 

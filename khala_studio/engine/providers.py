@@ -1,6 +1,8 @@
 """Where the models can run on this machine, found out by running one node there."""
 
+import contextlib
 import functools
+import io
 import logging
 import os
 from enum import StrEnum
@@ -36,7 +38,8 @@ def cuda_works() -> bool:
     if CUDA_PROVIDER not in ort.get_available_providers():
         return False
     ort.set_default_logger_severity(4)  # the failing library is reported in our words, not on stderr
-    ort.preload_dlls()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+        ort.preload_dlls()
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

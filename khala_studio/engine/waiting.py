@@ -31,13 +31,14 @@ def in_helper(items: Iterator[T], helper: Executor) -> Generator[T | None, None,
     while True:
         batch: _Batch[T] = _Batch()
         future = helper.submit(_pull, items, batch)
-        given = 0
-        while given < len(batch.items) or not future.done():
-            if given == len(batch.items) and not wait([future], timeout=TICK).done:
+        given, finished = 0, False
+        while not finished:
+            finished = bool(wait([future], timeout=TICK).done)  # asked first: then no item can be missed
+            fresh = batch.items[given:]  # also of a batch that is not full yet
+            given += len(fresh)
+            yield from fresh
+            if not fresh and not finished:
                 yield None
-            for item in batch.items[given:]:  # also of a batch that is not full yet
-                given += 1
-                yield item
         if batch.error is not None:
             raise batch.error
         if batch.ended:

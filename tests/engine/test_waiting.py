@@ -40,7 +40,11 @@ def test_an_error_comes_after_all_items(helper):
         raise KeyError("here")
 
     got = []
-    with pytest.raises(KeyError, match="here"):
+
+    def collect():
         for item in in_helper(items(), helper):
             got.append(item)
+
+    with pytest.raises(KeyError, match="here"):
+        collect()
     assert [i for i in got if i is not None] == [1]
