@@ -32,26 +32,26 @@ class Lyrics:
 def normalise(text: str) -> str:
     """Typographic, full-width, invisible and look-alike characters become the plain ones they stand for.
 
-    Lines stay lines (blank ones, too), so that a line's number stays what its author sees, but for blank lines
-    before the first and after the last. Runs of spaces become one. Applying it twice changes nothing more.
+    Lines stay lines, blank ones too, but for those before the first and after the last. Runs of spaces become
+    one. Applying it twice changes nothing more.
     """
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").translate(_PLAIN))
     text = "".join(c for c in text if c == "\n" or not _is_invisible(c))
-    text = _WORD_WITH_LOOK_ALIKES.sub(_to_latin, text)
+    if _GREEK_OR_CYRILLIC.search(text):
+        text = re.sub(r"\w+", _to_latin, text)
     return "\n".join(" ".join(line.split()) for line in text.split("\n")).strip("\n")
 
 
 def parse(text: str) -> Lyrics:
     """Find the sections of lyrics; `text` need not be normalised.
 
-    A tag is a line such as [Verse 1], (Bridge), CHORUS: or {Refrain}, in any case, in one of a few languages; words
-    after a tag in brackets belong to the section. Lines before the first tag are a verse; where there is no tag
-    at all, each stanza is one. What stands in square brackets is never sung; what stands in round ones is,
-    unless it is a section's name alone on its line.
+    A tag is a line such as [Verse 1], (Bridge), CHORUS: or {Refrain}, in any case, in one of a few languages;
+    words after a tag in brackets belong to the section. Lines before the first tag are a verse; where there
+    is no tag at all, each stanza is one. What stands in square brackets is never sung; what stands in round
+    ones is, unless it is a section's name alone on its line.
     """
     parser = _Parser()
-    lines = normalise(text).split("\n")
-    for line in lines:
+    for line in normalise(text).split("\n"):
         parser.read(line)
     return parser.finish()
 
@@ -90,57 +90,77 @@ class _Parser:
         self._lines = []
 
 
-# -- section tags ------------------------------------------------------------------------------------------------
+# -- section tags ------------------------------------------------------------
 
-# Written without accents, in lower case; hyphens are spaces.
+# Hyphens stand for spaces, too.
 _ALIASES = {
-    "intro": "intro introduction introduccion introduzione introducao einleitung entrada вступление 前奏",
+    "intro": "intro introduction introducción introduzione introdução einleitung entrada вступление 前奏",
     "verse": "verse vers verso estrofa strophe strofa couplet kuplet zwrotka куплет 主歌",
-    "pre-chorus": "prechorus pre-chorus pre-refrain pre-estribillo pre-coro pre-refrao pre-hook lift build-up",
-    "chorus": "chorus refrain refrein refren refrao estribillo coro ritornello hook kehrreim kehrvers post-chorus "
-    "final-chorus last-chorus припев 副歌",
-    "bridge": "bridge puente ponte pont brucke bruecke middle-8 middle-eight middle8 бридж мост 桥段",
-    "instrumental": "instrumental interlude interludio intermezzo zwischenspiel solo break drop instrumental-break "
-    "guitar-solo piano-solo sax-solo saxophone-solo drum-solo проигрыш 间奏",
+    "pre-chorus": "prechorus pre-chorus pre-refrain pre-estribillo pre-coro pre-refrão pre-hook lift",
+    "chorus": "chorus refrain refrein refren refrão estribillo coro ritornello hook kehrreim kehrvers "
+    "post-chorus final-chorus last-chorus припев 副歌 サビ",
+    "bridge": "bridge puente ponte pont brücke bruecke middle-8 middle-eight middle8 бридж мост 桥段",
+    "instrumental": "instrumental interlude interludio intermezzo zwischenspiel solo break drop "
+    "instrumental-break guitar-solo piano-solo sax-solo saxophone-solo drum-solo проигрыш 间奏",
     "outro": "outro coda ending end schluss ausklang final fin fade-out концовка 尾奏",
 }
-_SECTION_OF = {alias.replace("-", " "): name for name, aliases in _ALIASES.items() for alias in aliases.split()}
+
+
+def _folded(label: str) -> str:
+    """Lower case, no accents, hyphens as spaces: how labels are compared."""
+    label = unicodedata.normalize("NFD", label.casefold())
+    label = "".join(c for c in label if not unicodedata.combining(c))
+    return " ".join(label.replace("-", " ").split())
+
+
+_SECTION_OF = {_folded(alias): name for name, aliases in _ALIASES.items() for alias in aliases.split()}
 
 # In round brackets, and alone on a line, these are more likely backing words: "(break)".
 _ALSO_SUNG = frozenset("lift drop break end ending final fin verso coro solo".split())
 
 _DIRECTION = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}")
-_BRACKETED = re.compile(r"[*_#\s]*(?:\[([^\[\]]*)\]|\{([^{}]*)\}|<([^<>]*)>)[*_:\s]*(.*)")
-_ROUND_ALONE = re.compile(r"[*_#\s]*\(([^()]*)\)[*_:.\s]*")
-_WITH_COLON = re.compile(r"[*_#\s]*([^:]{1,40}?)[*_\s]*:[*_\s]*")
-_HEADING = re.compile(r"(?:#+\s*|\*\*|__)([^:]{1,40}?)(?:\*\*|__)?")
-_NUMBERED = re.compile(r"((?:verse|chorus|vers|strophe|couplet|estrofa|refrain) \d{1,2})", re.IGNORECASE)
+_BRACKETED = re.compile(r"\[([^\[\]]*)\]|\{([^{}]*)\}|<([^<>]*)>")
+_ROUND_ALONE = re.compile(r"\(([^()]*)\)[:.]?")
+_NUMBERED = re.compile(r"(?:verse|chorus|vers|strophe|couplet|estrofa|refrain) \d{1,2}", re.IGNORECASE)
+_MARKDOWN = "*_# "
+_LONGEST_TAG = 60  # characters; without brackets a longer line is surely sung
 # What may follow a section's name inside a tag: a number, "x2", or (square brackets only) ": who sings".
-_COUNT = re.compile(r"[\s.#-]*(?:\d{1,2}|[ivx]{1,4}|[ab]|one|two|three|four|five)?(?:[\s(]*(?:x ?\d+|\d+ ?x)\)?)?")
+_COUNT = re.compile(
+    r"[\s.#-]*(?:\d{1,2}|[ivx]{1,4}|[ab]|one|two|three|four|five)?(?:[\s(]*(?:x ?\d+|\d+ ?x)\)?)?"
+)
 
 
 def _split_tag(line: str) -> tuple[tuple[str, str] | None, str]:
     """The (name, label) that a line opens, and what is left of it to sing."""
-    if match := _BRACKETED.fullmatch(line):
-        *labels, rest = match.groups(default="")
-        label = "".join(labels).strip()
+    core = line.strip(_MARKDOWN)
+    if match := _BRACKETED.match(core):
+        label = "".join(match.groups(default="")).strip()
         name = _section_name(re.split(r"[:|]| - ", label, maxsplit=1)[0])
         if name:
-            return (name, label), rest.strip("*_ ")
-    for alone in (_ROUND_ALONE, _WITH_COLON, _HEADING, _NUMBERED):
-        if match := alone.fullmatch(line):
-            label = match.group(1).strip()
-            name = _section_name(label)
-            if name and not (alone is _ROUND_ALONE and label.casefold() in _ALSO_SUNG):
-                return (name, label), ""
+            return (name, label), core[match.end() :].strip(_MARKDOWN + ":")
+    label = _label_without_brackets(line, core)
+    if name := _section_name(label):
+        return (name, label), ""
     return None, line
+
+
+def _label_without_brackets(line: str, core: str) -> str:
+    """What may be a tag on a line of its own: (Bridge), Verse:, **Chorus**, # Outro, Verse 2."""
+    if len(core) > _LONGEST_TAG:
+        return ""
+    if match := _ROUND_ALONE.fullmatch(core):
+        label = match.group(1).strip()
+        return "" if label.casefold() in _ALSO_SUNG else label
+    if core.endswith(":"):
+        return core.rstrip(":" + _MARKDOWN)
+    if line.startswith(("#", "**", "__")) or _NUMBERED.fullmatch(core):
+        return core
+    return ""
 
 
 def _section_name(label: str) -> str | None:
     """ "Verse 2" -> "verse"; None if the label names no section."""
-    folded = unicodedata.normalize("NFD", label.casefold())
-    folded = "".join(c for c in folded if not unicodedata.combining(c))
-    folded = " ".join(folded.replace("-", " ").split())
+    folded = _folded(label)
     if folded in _SECTION_OF:
         return _SECTION_OF[folded]
     for end in range(len(folded) - 1, 0, -1):
@@ -149,12 +169,14 @@ def _section_name(label: str) -> str | None:
     return None
 
 
-# -- characters --------------------------------------------------------------------------------------------------
+# -- characters ------------------------------------------------------------
 
 
 def _plain_table() -> dict[int, str | None]:
-    """The lyric clean-up of Khala's own web page, character by character."""
-    table: dict[int, str | None] = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII
+    """The lyric clean-up of Khala's own web page, character by character; first full-width ASCII."""
+    table: dict[int, str | None] = {
+        code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)
+    }  # full-width ASCII
     for characters, plain in (
         ("‘’‚‛′‵´ʹʻʼʽˈˊ＇^＾", "'"),
         ("“”„‟″‶¨「」〝〞＂", '"'),
@@ -186,13 +208,13 @@ _LOOK_ALIKES = str.maketrans(
     "аеорсухіАВЕКМНОРСТХІ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
     "aeopcyxiABEKMHOPCTXI" + "ABEZHIKMNOPTYX",
 )
-_WORD_WITH_LOOK_ALIKES = re.compile(r"\w*[\u0370-\u04ff]\w*")
+_GREEK_OR_CYRILLIC = re.compile(r"[\u0370-\u04ff]")
 
 
 def _to_latin(word: re.Match[str]) -> str:
     """Cyrillic and Greek letters that look Latin become Latin, unless the word really is Russian or Greek."""
     latin = word.group().translate(_LOOK_ALIKES)
-    return word.group() if re.search(r"[\u0370-\u04ff]", latin) else latin
+    return word.group() if _GREEK_OR_CYRILLIC.search(latin) else latin
 
 
 def _is_invisible(character: str) -> bool:

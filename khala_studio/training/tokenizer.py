@@ -32,27 +32,31 @@ The lexicon is the CMU Pronouncing Dictionary, re-encoded, first pronunciations 
 
 Copyright (C) 1993-2015 Carnegie Mellon University. All rights reserved.
 
-Redistribution and use in source and binary forms, with or without modification, are permitted provided that the \
-following conditions are met:
+Redistribution and use in source and binary forms, with or without modification, are permitted provided \
+that the following conditions are met:
 
-1. Redistributions of source code must retain the above copyright notice, this list of conditions and the following \
-disclaimer. The contents of this file are deemed to be source code.
+1. Redistributions of source code must retain the above copyright notice, this list of conditions and \
+the following disclaimer. The contents of this file are deemed to be source code.
 
-2. Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the following \
-disclaimer in the documentation and/or other materials provided with the distribution.
+2. Redistributions in binary form must reproduce the above copyright notice, this list of conditions and \
+the following disclaimer in the documentation and/or other materials provided with the distribution.
 
-This work was supported in part by funding from the Defense Advanced Research Projects Agency, the Office of Naval \
-Research and the National Science Foundation of the United States of America, and by member companies of the Carnegie \
-Mellon Sphinx Speech Consortium. We acknowledge the contributions of many volunteers to the expansion and improvement \
-of this dictionary.
+This work was supported in part by funding from the Defense Advanced Research Projects Agency, the \
+Office of Naval Research and the National Science Foundation of the United States of America, and by \
+member companies of the Carnegie Mellon Sphinx Speech Consortium. We acknowledge the contributions of \
+many volunteers to the expansion and improvement of this dictionary.
 
-THIS SOFTWARE IS PROVIDED BY CARNEGIE MELLON UNIVERSITY "AS IS" AND ANY EXPRESSED OR IMPLIED WARRANTIES, INCLUDING, BUT \
-NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE DISCLAIMED. IN NO \
-EVENT SHALL CARNEGIE MELLON UNIVERSITY NOR ITS EMPLOYEES BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL, SPECIAL, \
-EXEMPLARY, OR CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF \
-USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, \
-STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF THIS SOFTWARE, EVEN \
-IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE."""
+THIS SOFTWARE IS PROVIDED BY CARNEGIE MELLON UNIVERSITY "AS IS" AND ANY EXPRESSED OR IMPLIED WARRANTIES, \
+INCLUDING, BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR \
+PURPOSE ARE DISCLAIMED. IN NO EVENT SHALL CARNEGIE MELLON UNIVERSITY NOR ITS EMPLOYEES BE LIABLE FOR ANY \
+DIRECT, INDIRECT, INCIDENTAL, SPECIAL, EXEMPLARY, OR CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED \
+TO, PROCUREMENT OF SUBSTITUTE GOODS OR SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS \
+INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY, WHETHER IN CONTRACT, STRICT LIABILITY, OR \
+TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE OF THIS SOFTWARE, EVEN IF \
+ADVISED OF THE POSSIBILITY OF SUCH DAMAGE."""
+
+_JS_ENTRY = r'^\s+"?([^":\s]+)"?: "([A-Z0-9 ]+?)(?: #[^"]*)?",?$'  # "  abbey: "AE1 B IY0","
+_CMU_ENTRY = r"^([^;\s]\S*)\s+([A-Z0-9 ]+?)(?:\s#.*)?$"  # "abbey AE1 B IY0 # a comment"
 
 Pronunciations = Mapping[str, str]  # "word" -> "W ER1 D"; "word(2)" is another reading, and unused
 
@@ -103,7 +107,7 @@ def tokens() -> list[str]:
 
 
 def read_lexicon(path: Path) -> dict[str, str]:
-    """Word -> phones, from the npm package cmu-pronouncing-dictionary (.tgz or its .js) or CMU's own text file.
+    """Word -> phones, from the npm package cmu-pronouncing-dictionary (.tgz or .js) or CMU's own text file.
 
     Raises:
         ValueError: the file holds no pronunciations.
@@ -114,7 +118,7 @@ def read_lexicon(path: Path) -> dict[str, str]:
             text = member.read().decode() if member else ""
     else:
         text = path.read_text(encoding="utf-8")
-    pattern = r'^\s+"?([^":\s]+)"?: "([A-Z0-9 ]+)",?$' if path.suffix in {".tgz", ".js"} else r"^([^;\s]\S*)\s+([A-Z0-9 ]+?)(?:\s#.*)?$"
+    pattern = _JS_ENTRY if path.suffix in {".tgz", ".js"} else _CMU_ENTRY
     words = {word.lower(): phones for word, phones in re.findall(pattern, text, re.MULTILINE)}
     if not words:
         raise ValueError(f"{path} holds no pronunciations.")
@@ -124,6 +128,6 @@ def read_lexicon(path: Path) -> dict[str, str]:
 def _pack_lexicon(words: Pronunciations) -> str:
     """Lines "word PHONES", sorted, one letter a phone; other readings and abbreviations are left out."""
     letter_of = dict(zip(PHONES, PHONE_LETTERS, strict=False))
-    sung = {word: phones for word, phones in words.items() if re.fullmatch(r"[a-z']+", word)}
+    sung = {word: phones.partition("#")[0] for word, phones in words.items() if re.fullmatch(r"[a-z']+", word)}
     sung |= {word: phones for word, phones in _PREFERRED.items() if word in sung}
     return "\n".join(f"{word} {''.join(letter_of[p] for p in sung[word].split())}" for word in sorted(sung))

@@ -36,6 +36,7 @@ def load_frontend(folder: Path, manifest: PackManifest) -> Frontend:
     if name not in _FRONTENDS:
         known = ", ".join(sorted(_FRONTENDS))
         raise BrokenPack(
-            f'The pack "{manifest.id}" reads lyrics with the front end "{name}", and this version knows only: {known}.'
+            f'The pack "{manifest.id}" reads lyrics with the front end "{name}", '
+            f"and this version knows only: {known}."
         )
     return _FRONTENDS[name](folder, manifest)

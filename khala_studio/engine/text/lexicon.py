@@ -1,4 +1,4 @@
-"""How words are spoken: a pronouncing dictionary, then endings and compounds of its words, then spelling rules."""
+"""How words are spoken: a pronouncing dictionary, endings and compounds of its words, then spelling rules."""
 
 import re
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ PHONE_LETTERS = "".join(chr(code) for code in range(33, 127) if chr(code) not in
 # Words of one syllable that a singer leaves unstressed.
 FUNCTION_WORDS = frozenset(
     (
-        "a an the and or but of in on at to for from with by as if so is am are was were be been do did does can could "
-        "will would shall should may might must have has had i me my you your he him his she her it its we us our they "
-        "them their this that these those than then not no up"
+        "a an the and or but of in on at to for from with by as if so is am are was were be been do did "
+        "does can could will would shall should may might must have has had i me my you your he him his "
+        "she her it its we us our they them their this that these those than then not no up"
     ).split()
 )
 _FIXED: dict[str, Phones] = {
@@ -49,8 +49,8 @@ _LETTER_NAMES = dict(
     zip(
         "abcdefghijklmnopqrstuvwxyz",
         (
-            "EY1|B IY1|S IY1|D IY1|IY1|EH1 F|JH IY1|EY1 CH|AY1|JH EY1|K EY1|EH1 L|EH1 M|EH1 N|OW1|P IY1|K Y UW1|AA1 R|"
-            "EH1 S|T IY1|Y UW1|V IY1|D AH1 B AH0 L Y UW0|EH1 K S|W AY1|Z IY1"
+            "EY1|B IY1|S IY1|D IY1|IY1|EH1 F|JH IY1|EY1 CH|AY1|JH EY1|K EY1|EH1 L|EH1 M|EH1 N|OW1|P IY1|"
+            "K Y UW1|AA1 R|EH1 S|T IY1|Y UW1|V IY1|D AH1 B AH0 L Y UW0|EH1 K S|W AY1|Z IY1"
         ).split("|"),
         strict=True,
     )
@@ -73,7 +73,14 @@ _ENDINGS = {
     "ward": "W ER0 D",
     "some": "S AH0 M",
 }
-_PREFIXES = {"un": "AH0 N", "re": "R IY0", "mis": "M IH0 S", "non": "N AA0 N", "over": "OW2 V ER0", "out": "AW2 T"}
+_PREFIXES = {
+    "un": "AH0 N",
+    "re": "R IY0",
+    "mis": "M IH0 S",
+    "non": "N AA0 N",
+    "over": "OW2 V ER0",
+    "out": "AW2 T",
+}
 _HISSING = frozenset("S Z SH ZH CH JH".split())
 _VOICELESS = frozenset("P T K F TH S SH CH HH".split())
 _SHORTEST_PART = 3  # letters of a stem
@@ -142,7 +149,11 @@ class Lexicon:
             stem = self._derive(word[:-2])
             return stem and (*stem, *_plural(stem))
         if word.endswith("s") and not word.endswith("ss"):
-            stem = self._stem(word, "s", ("",)) or self._stem(word, "es", ("",)) or self._stem(word, "ies", ("y",))
+            stem = (
+                self._stem(word, "s", ("",))
+                or self._stem(word, "es", ("",))
+                or self._stem(word, "ies", ("y",))
+            )
             return stem and (*stem, *_plural(stem))
         if word.endswith("ed"):
             stem = self._stem(word, "ied", ("y",)) or self._stem(word, "ed", ("e", "", None))
@@ -184,7 +195,9 @@ class Lexicon:
             return None
         once = re.sub(r"(.)\1\1+", r"\1", word)
         twice = re.sub(r"(.)\1\1+", r"\1\1", word)
-        if once in _FIXED or once in FUNCTION_WORDS or not self.lookup(twice):
+        if once in FUNCTION_WORDS and (stressed := self.lookup(once)):
+            return stressed
+        if once in _FIXED or not self.lookup(twice):
             return self.pronounce(once)
         return self.pronounce(twice)
 

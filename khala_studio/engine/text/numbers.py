@@ -5,7 +5,13 @@ _SMALL = (
     "seventeen eighteen nineteen"
 ).split()
 _TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SCALES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (1_000, "thousand"), (100, "hundred"))
+_SCALES = (
+    (10**12, "trillion"),
+    (10**9, "billion"),
+    (10**6, "million"),
+    (1_000, "thousand"),
+    (100, "hundred"),
+)
 _TOO_LONG = 15  # digits; beyond trillions one reads digit by digit
 _ORDINALS = {
     "one": "first",
@@ -49,7 +55,10 @@ def number(digits: str) -> list[str]:
 def decade(digits: str) -> list[str]:
     """ "80" or "1980", said of "the 80s" -> (nineteen) eighties."""
     *before, last = number(digits)
-    return [*before, last[:-1] + "ies" if last.endswith("y") else last + ("es" if last.endswith("x") else "s")]
+    return [
+        *before,
+        last[:-1] + "ies" if last.endswith("y") else last + ("es" if last.endswith("x") else "s"),
+    ]
 
 
 def clock(hours: str, minutes: str) -> list[str]:

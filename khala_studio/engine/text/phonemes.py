@@ -1,7 +1,7 @@
-"""The front end of packs that read phones: style tags at fixed places, then sections, lines and words as phones.
+"""The front end of packs that read phones: style tags at fixed places, then sections, lines, words as phones.
 
-    <bos> genre voice tempo key mood instrument kind seconds   (each slot one token, "any" where nothing is asked)
-    <section:verse> phones <sp> phones ... <line> ... <section:chorus> ... <sing>
+<bos> genre voice tempo key mood instrument kind seconds   (each slot one token, "any" where nothing is asked)
+<section:verse> phones <sp> phones ... <line> ... <section:chorus> ... <sing>
 """
 
 import json
@@ -26,8 +26,14 @@ SLOTS = ("genre", "voice", "tempo", "key", "mood", "instrument", "kind")  # and 
 PHONES = (*(vowel + stress for vowel in VOWELS for stress in "012"), *CONSONANTS)
 DATA_NAME = "tokenizer.json"
 
-# A section that a pack does not know is sung as the next one that it does; None leaves it out.
-_STAND_INS = {"pre-chorus": "verse", "bridge": "verse", "chorus": "verse", "intro": "verse", "outro": "chorus"}
+# A section that a pack does not know is sung as the one named here, or as the first that it does know.
+_STAND_INS = {
+    "pre-chorus": "verse",
+    "bridge": "verse",
+    "chorus": "verse",
+    "intro": "verse",
+    "outro": "chorus",
+}
 _MAY_BE_EMPTY = frozenset({"intro", "instrumental", "outro"})
 _MAX_STYLE = 2_000  # characters
 _FAST = 4.5  # syllables a second; above, hardly anyone can sing, or follow
@@ -62,15 +68,9 @@ class PhonemeFrontend:
         self._lexicon = Lexicon(data["lexicon"], PHONES)
         self._genders: dict[str, str] = dict(data["genders"])
         self._all_tags = {slot: self._tags_of(slot) for slot in (*SLOTS, "seconds", "section")}
-        obeyed = tags or {}
-        self._tags = {
-            slot: tuple(tag for tag in self._all_tags[slot] if tag in obeyed[slot])
-            if slot in obeyed
-            else self._all_tags[slot] if tags is None or slot == "kind" else ()
-            for slot in SLOTS
-        }  # fmt: skip
+        self._tags = {slot: self._obeyed(slot, tags) for slot in SLOTS}
         known = self._all_tags["section"]
-        self._sections = known if sections is None else tuple(name for name in known if name in sections)
+        self._sections = tuple(name for name in known if sections is None or name in sections) or known
         self._max_prompt, self._max_characters = max_prompt, max_characters
 
     @classmethod
@@ -179,12 +179,14 @@ class PhonemeFrontend:
                 f"This pack obeys {describe_tags(obeyed)}."
             )
         if style.passed_over:
-            notes.append(f"This pack takes one of each kind, so left out of the style: {_some(style.passed_over)}.")
+            notes.append(
+                f"This pack takes one of each kind, so left out of the style: {_some(style.passed_over)}."
+            )
         return style.slots
 
     def _read_lyrics(self, text: str, notes: list[str]) -> list[SungSection]:
         if len(text) > self._max_characters:
-            n_lines = text.count("\n") + 1
+            n_lines = text.strip().count("\n") + 1
             raise BadRequest(
                 f"The lyrics are {len(text):,} characters in {n_lines:,} lines, and this pack takes "
                 f"{self._max_characters:,} characters at most: shorten them, or make several songs."
@@ -196,12 +198,18 @@ class PhonemeFrontend:
         self._check_script(text, lyrics)
         symbols = [symbol for line in lyrics.lines for symbol in unspoken_symbols(line)]
         if symbols:
-            notes.append(f"Signs that cannot be sung were left out of the lyrics: {_some(symbols, quote='')}.")
+            notes.append(
+                f"Signs that cannot be sung were left out of the lyrics: {_some(symbols, quote='')}."
+            )
         if lyrics.ignored:
-            notes.append(f"Directions in brackets are not sung, and were left out: {_some(lyrics.ignored, quote='')}.")
+            notes.append(
+                f"Directions in brackets are not sung, and were left out: {_some(lyrics.ignored, quote='')}."
+            )
         sections = self._sung_sections(lyrics, notes)
         if not any(lines for _, lines in sections):
-            raise BadRequest("There is no word in the lyrics that can be sung: write some, or choose instrumental.")
+            raise BadRequest(
+                "There is no word in the lyrics that can be sung: write some, or choose instrumental."
+            )
         return sections
 
     def _check_script(self, text: str, lyrics: Lyrics) -> None:
@@ -219,16 +227,16 @@ class PhonemeFrontend:
         sections: list[SungSection] = []
         for section in lyrics.sections:
             name = self._known_section(section.name)
-            if name and name != section.name and section.lines:
+            if name != section.name and section.lines:
                 note = f"This pack knows no {section.name}, so it is sung as a {name}."
                 notes += [note] if note not in notes else []
             lines = [words for line in section.lines if (words := self._sing(line, notes))]
             if lines or section.name in _MAY_BE_EMPTY.intersection(self._sections):
-                sections.append((name or self._sections[0], lines))
+                sections.append((name, lines))
         return sections
 
     def _sing(self, line: str, notes: list[str]) -> list[Word]:
-        words = []
+        words: list[Word] = []
         for word in spoken_words(line):
             if phones := self.pronounce(word):
                 words.append(phones)
@@ -236,13 +244,17 @@ class PhonemeFrontend:
                 notes.append(f'The word "{word[:40]}" cannot be pronounced, and was left out.')
         return words
 
-    def _known_section(self, name: str | None) -> str | None:
-        while name is not None and name not in self._sections:
-            name = _STAND_INS.get(name)
+    def _known_section(self, name: str) -> str:
+        while name not in self._sections:
+            if name not in _STAND_INS:
+                return self._sections[0]
+            name = _STAND_INS[name]
         return name
 
     def _check_pace(self, sections: Sequence[SungSection], seconds: float, notes: list[str]) -> None:
-        n_syllables = sum(is_vowel(p) for _, lines in sections for words in lines for word in words for p in word)
+        n_syllables = sum(
+            is_vowel(p) for _, lines in sections for words in lines for word in words for p in word
+        )
         if n_syllables > _FAST * seconds:
             notes.append(
                 f"The lyrics have {n_syllables} syllables for {seconds:g} seconds, faster than anyone sings: "
@@ -253,15 +265,22 @@ class PhonemeFrontend:
         ids, _ = self.encode_song(style, sections, seconds)
         n_words = sum(len(words) for _, lines in sections for words in lines)
         ends = np.flatnonzero(np.isin(ids, [self._ids["<sp>"], self._ids["<line>"]]))
-        fit = int((ends < self._max_prompt - 1).sum()) // 10 * 10
+        fit = int((ends < self._max_prompt - 1).sum())
         return (
-            f"The lyrics have {n_words:,} words, and this pack takes about {fit:,} of that length: "
+            f"The lyrics have {n_words:,} words, and this pack takes about {fit:,} of them: "
             "shorten them, or make several songs."
         )
 
     def _tags_of(self, slot: str) -> tuple[str, ...]:
         tags = (token[len(slot) + 2 : -1] for token in self.tokens if token.startswith(f"<{slot}:"))
         return tuple(tag for tag in tags if tag != "any")
+
+    def _obeyed(self, slot: str, tags: Mapping[str, Sequence[str]] | None) -> tuple[str, ...]:
+        """The slot's tags that the pack declares; of the kinds of song, all if it declares none."""
+        known = self._all_tags[slot]
+        if tags is None or (slot == "kind" and slot not in tags):
+            return known
+        return tuple(tag for tag in known if tag in tags.get(slot, ()))
 
     def _id(self, token: str) -> int:
         if token not in self._ids:
@@ -281,7 +300,17 @@ def _checked(data: Any) -> dict[str, Any]:
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ValueError("its tokens are no list of text")
     any_tags = [f"<{slot}:any>" for slot in (*SLOTS, "seconds")]
-    for token in ("<bos>", "<sing>", "<eos>", "<line>", "<sp>", "<layer:0>", "<kind:song>", *any_tags, *PHONES):
+    for token in (
+        "<bos>",
+        "<sing>",
+        "<eos>",
+        "<line>",
+        "<sp>",
+        "<layer:0>",
+        "<kind:song>",
+        *any_tags,
+        *PHONES,
+    ):
         if tokens.count(token) != 1:
             raise ValueError(f"its tokens have {token} {tokens.count(token)} times, not once")
     if not isinstance(data.get("lexicon"), str) or not isinstance(genders, dict):

@@ -4,74 +4,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from khala_studio.engine.text.style_words import ALIASES, FILLERS, TEMPO_WORDS, VOICE_WORDS
 from khala_studio.song.lyrics import normalise
 
 Tags = Mapping[str, Sequence[str]]  # slot -> its tags, "tempo" as numbers written out
 
-_ALIASES: dict[str, dict[str, str]] = {
-    "genre": {
-        "hiphop": "hip hop, rap, trap, boom bap",
-        "edm": "electronic, electronica, electro, techno, house, trance, dance, dubstep, club, drum and bass",
-        "rock": "metal, punk, grunge, hard rock, indie rock, rock and roll, rock n roll",
-        "pop": "k pop, synthpop, synth pop, electropop, dance pop, indie pop, pop song",
-        "ballad": "power ballad, love song, slow song, torch song",
-        "folk": "singer songwriter, folky, campfire",
-        "jazz": "swing, bebop, jazzy, big band",
-        "country": "bluegrass, americana, western, nashville",
-    },
-    "voice": {
-        "female": "woman, women, girl, lady, female singer, female voice, female vocals, woman's, women's, girl's, soprano, alto",
-        "male": "man, men, boy, guy, male singer, male voice, male vocals, man's, men's, boy's, tenor, baritone",
-    },
-    "mood": {
-        "happy": "cheerful, joyful, joyous, sunny, fun, uplifting, playful, bright, glad, hopeful",
-        "sad": "melancholy, melancholic, heartbroken, sorrowful, mournful, lonely, gloomy, blue, tearful",
-        "calm": "relaxed, relaxing, peaceful, gentle, chill, soothing, tender, quiet, laid back, soft, mellow, smooth, lullaby",
-        "energetic": "upbeat, powerful, driving, excited, exciting, lively, intense, energy, anthemic, epic, angry",
-        "dreamy": "ethereal, atmospheric, ambient, floating, hazy, dreamlike, airy",
-        "dark": "moody, ominous, sinister, gothic, haunting, brooding, eerie",
-    },
-    "instrument": {
-        "piano": "keys, keyboard, grand piano",
-        "electric piano": "rhodes, e piano, wurlitzer",
-        "organ": "hammond, church organ",
-        "acoustic guitar": "acoustic, unplugged, nylon guitar, steel guitar, guitar, guitars",
-        "electric guitar": "electric guitars, distorted guitar, distorted guitars, heavy guitars, guitar riff, guitar solo",
-        "strings": "orchestra, orchestral, string section, cello, cellos",
-        "violin": "fiddle, violins",
-        "saxophone": "sax",
-        "trumpet": "brass, horns",
-        "synth": "synthesizer, synthesiser, synths, synthesizers, synth pad, synth lead",
-        "vibraphone": "vibes",
-    },
-    "kind": {
-        "a cappella": "acappella, a capella, acapella, unaccompanied, voice only, vocals only, voice alone, no band, no music",
-        "instrumental": "no vocals, without vocals, no singing, no voice, without voice, instrumental only",
-    },
-}
-_TEMPO_WORDS = {
-    60: "very slow, largo",
-    70: "slow, slowly, adagio",
-    85: "andante",
-    100: "mid tempo, midtempo, medium tempo, moderate, moderato, medium",
-    130: "allegro, quick",
-    140: "fast, uptempo, up tempo",
-    150: "very fast, presto",
-}
-_VOICE_WORDS = frozenset("voice voices vocal vocals singer singing sung female male woman man girl boy".split())
-_FILLERS = frozenset(
-    (
-        "a an the and or with in of on by for to at from as is it i me my song songs music track tune style styled genre mood "
-        "tempo key voice voices vocal vocals singer singing sung sing sings instrument instruments instrumentation feel "
-        "feeling vibe sound sounds sounding like very really quite rather some bit little please make bpm beat beats "
-        "minute per solo lead featuring duration mode tone"
-    ).split()
-)
 _PITCHES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 _SHARPENED = {"#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
 
-_BPM = re.compile(r"\b(\d{2,3})(?:\.\d+)?\s*(?:bpm\b|beats?\b)|\b(?:tempo|bpm)\s*(?:of|:|=)?\s*(\d{2,3})\b", re.IGNORECASE)
+_BPM = re.compile(
+    r"\b(\d{2,3})(?:\.\d+)?\s*(?:bpm\b|beats?\b)|\b(?:tempo|bpm)\s*(?:of|:|=)?\s*(\d{2,3})\b", re.IGNORECASE
+)
 _ACCIDENTAL = r"([#♯♭b]|[\s-]sharp|[\s-]flat)?"
 _KEY_WITH_MODE = re.compile(rf"(?<!\w)([A-Ga-g]){_ACCIDENTAL}[\s-]*(major|minor|maj|min)\b\.?", re.IGNORECASE)
 _KEY_IN_CHORDS = re.compile(r"(?<!\w)([A-G])([#♯♭b])?m(?!\w)")  # "Am", "F#m"
@@ -103,10 +47,15 @@ def parse_style(text: str, tags: Tags, genders: Mapping[str, str] | None = None)
     for item in re.split(r"[,;./|\n()\[\]:=]+", text.lower()):
         words = re.findall(r"[^\W_]+(?:['&#+][^\W_]+)*", item)
         _read_item(words, phrases, characters, style, genders or {})
-    if style.slots.get("genre") == "rock" and "guitar" in text.lower() and "acoustic" not in text.lower():
-        if "electric guitar" in tags.get("instrument", ()) and style.slots.get("instrument") == "acoustic guitar":
-            style.slots["instrument"] = "electric guitar"
+    if style.slots.get("genre") == "rock" and "acoustic" not in text.lower():
+        _plug_in(tags, style)
     return style
+
+
+def _plug_in(tags: Tags, style: Style) -> None:
+    """A rock song's guitar is electric unless it is called acoustic."""
+    if style.slots.get("instrument") == "acoustic guitar" and "electric guitar" in tags["instrument"]:
+        style.slots["instrument"] = "electric guitar"
 
 
 def describe_tags(tags: Tags) -> str:
@@ -129,15 +78,17 @@ def nearest_tempo(bpm: float, tempos: Sequence[str]) -> str:
 
 
 def _phrases(tags: Tags) -> dict[tuple[str, ...], tuple[str, str]]:
-    """Words in a row -> the slot and tag they stand for; a tag's own name beats an alias of another."""
+    """Words in a row -> the slot and tag they stand for; a tag's own name beats other words."""
     phrases: dict[tuple[str, ...], tuple[str, str]] = {}
-    for slot, aliases in _ALIASES.items():
+    for slot, aliases in ALIASES.items():
         for tag, others in aliases.items():
             if tag in tags.get(slot, ()):
                 phrases |= {tuple(other.split()): (slot, tag) for other in others.split(", ")}
     if tempos := tags.get("tempo", ()):
-        for bpm, others in _TEMPO_WORDS.items():
-            phrases |= {tuple(other.split()): ("tempo", nearest_tempo(bpm, tempos)) for other in others.split(", ")}
+        for bpm, others in TEMPO_WORDS.items():
+            phrases |= {
+                tuple(other.split()): ("tempo", nearest_tempo(bpm, tempos)) for other in others.split(", ")
+            }
     for slot, values in tags.items():
         if slot not in {"tempo", "key", "voice"}:
             phrases |= {tuple(value.lower().replace("-", " ").split()): (slot, value) for value in values}
@@ -165,7 +116,7 @@ def _read_item(
                 break
         else:
             n = 1
-            if words[at] not in _FILLERS:
+            if words[at] not in FILLERS:
                 style.not_understood.append(words[at])
         at += n
 
@@ -175,12 +126,12 @@ def _is_voice_character(words: Sequence[str], at: int, characters: set[str]) -> 
     if words[at] not in characters:
         return False
     after = [word for word in words[at + 1 :] if word not in characters]
-    alone = all(word in _FILLERS or word in characters for word in words)
-    return alone or bool(after and after[0] in _VOICE_WORDS)
+    alone = all(word in FILLERS or word in characters for word in words)
+    return alone or bool(after and after[0] in VOICE_WORDS)
 
 
 def _choose(slot: str, tag: str, words: str, style: Style, genders: Mapping[str, str]) -> None:
-    """The first word for a slot wins; but a gender and a voice of that gender agree, and a gender beats a voice."""
+    """The first word for a slot wins; but a voice and its gender agree, and a gender beats a voice."""
     taken = style.slots.setdefault(slot, tag)
     if taken == tag or (slot == "voice" and genders.get(taken) == tag):
         return
@@ -189,7 +140,9 @@ def _choose(slot: str, tag: str, words: str, style: Style, genders: Mapping[str,
     elif slot == "voice" and taken in genders and tag not in genders:
         style.slots[slot] = tag
         style.passed_over.append(taken)
-    elif not (slot == "tempo" and words in " ".join(_TEMPO_WORDS.values())):  # "fast, 120 bpm" is no contradiction
+    elif not (
+        slot == "tempo" and words in " ".join(TEMPO_WORDS.values())
+    ):  # "fast, 120 bpm" is no contradiction
         style.passed_over.append(words)
 
 

@@ -1,6 +1,7 @@
 """Phones -> syllables, by maximal onset: as many consonants as English allows begin the next syllable."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from khala_studio.engine.text.letter_to_sound import letters_to_phones
@@ -13,8 +14,8 @@ CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".spl
 _ONSETS = frozenset(
     tuple(cluster.split())
     for cluster in (
-        "P R|P L|B R|B L|T R|D R|K R|K L|G R|G L|F R|F L|TH R|SH R|S P|S T|S K|S M|S N|S L|S W|T W|D W|K W|G W|TH W|"
-        "HH Y|P Y|B Y|F Y|K Y|M Y|V Y|S P R|S P L|S T R|S K R|S K W"
+        "P R|P L|B R|B L|T R|D R|K R|K L|G R|G L|F R|F L|TH R|SH R|S P|S T|S K|S M|S N|S L|S W|"
+        "T W|D W|K W|G W|TH W|HH Y|P Y|B Y|F Y|K Y|M Y|V Y|S P R|S P L|S T R|S K R|S K W"
     ).split("|")
 )
 
@@ -46,7 +47,7 @@ def syllabify(phones: Sequence[str]) -> list[Syllable]:
     nuclei = [i for i, phone in enumerate(phones) if is_vowel(phone)]
     if not nuclei:
         nuclei = [_most_sonorous(phones)]
-    starts = [0, *(_onset_start(phones, a, b) for a, b in zip(nuclei, nuclei[1:], strict=False))]
+    starts = [0, *(_onset_start(phones, a, b) for a, b in pairwise(nuclei))]
     ends = [*starts[1:], len(phones)]
     return [
         Syllable(range(start, nucleus), range(nucleus, nucleus + 1), range(nucleus + 1, end))
@@ -55,7 +56,7 @@ def syllabify(phones: Sequence[str]) -> list[Syllable]:
 
 
 def count_syllables(line: str, pronounce: Callable[[str], Sequence[str]] = letters_to_phones) -> int:
-    """Syllables of a line of lyrics. Without a lexicon's `pronounce` the spelling rules decide, which is near."""
+    """Syllables of a line of lyrics; without a lexicon's `pronounce` the spelling rules decide."""
     return sum(len(syllabify(pronounce(word))) for word in spoken_words(line))
 
 

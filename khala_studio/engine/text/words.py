@@ -1,4 +1,4 @@
-"""A line of lyrics -> the words one sings: lower case, only a-z and apostrophes, numbers and signs written out.
+"""A line of lyrics -> the words one sings: in lower case, only a-z and apostrophes, numbers written out.
 
 A letter that is named, as in "U.S.A.", is that letter and a full stop: "u.".
 """
@@ -55,7 +55,8 @@ _PUNCTUATION = frozenset(" \t\n'\"`.,;:!?()[]{}<>-~*_/\\^|¿¡§")
 
 _TOKEN = re.compile(
     r"""
-      (?P<sign>[$€£¥])\s?(?P<whole>\d+(?:,\d{3})*)(?:\.(?P<cents>\d{1,2}))?(?:\s(?P<scale>hundred|thousand|million|billion)\b)?
+      (?P<sign>[$€£¥])\s?(?P<whole>\d+(?:,\d{3})*)(?:\.(?P<cents>\d{1,2}))?
+      (?:\s(?P<scale>hundred|thousand|million|billion)\b)?
     | (?P<hours>\d{1,2}):(?P<minutes>[0-5]\d)(?!\d)
     | (?P<nth>\d+(?:,\d{3})*)(?:st|nd|rd|th)\b
     | '?(?P<decade>\d{2}|\d{4})'?s\b
@@ -71,11 +72,10 @@ _TOKEN = re.compile(
 
 
 def spoken_words(line: str) -> list[str]:
-    """What one sings for `line`. Characters that are neither letters, digits nor known signs are passed over."""
+    """What one sings for `line`; what is neither letter, digit nor known sign is passed over."""
     words: list[str] = []
     for match in _TOKEN.finditer(_fold(line)):
-        kind = match.lastgroup
-        words += _READERS[next(k for k in _READERS if match[k])](match) if kind else []
+        words += next(read for kind, read in _READERS.items() if match[kind])(match)
     return words
 
 
@@ -94,7 +94,7 @@ def unspoken_symbols(line: str) -> list[str]:
 
 
 def _fold(text: str) -> str:
-    """Accents, ligatures, superscripts and styled letters become plain ones; digits of any script become 0-9."""
+    """Accented, joined and styled letters become plain ones, digits of any script 0-9."""
     text = unicodedata.normalize("NFKD", text.translate(_LIGATURES))
     return "".join(_plain_digit(c) for c in text if not unicodedata.combining(c))
 

@@ -1,7 +1,7 @@
-"""The words that describe a song to the model: one table for the corpus, the tokenizer and the pack's controls.
+"""The words that describe a song to the model: one table for corpus, tokenizer and the pack's controls.
 
-A tag belongs here only if the corpus can make it audibly true. Each list's order is the order of the token ids,
-so append, never insert.
+A tag belongs here only if the corpus can make it audibly true. Each list's order is the order of the token
+ids, so append, never insert.
 """
 
 from typing import NamedTuple
