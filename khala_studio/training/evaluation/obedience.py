@@ -104,7 +104,7 @@ def onset_curves(x: Floats) -> Floats:
 
 
 def estimate_key(x: Floats) -> str | None:
-    """"A minor" and so on: the Krumhansl profile that correlates best with the chroma; None for silence."""
+    """ "A minor" and so on: the Krumhansl profile that correlates best with the chroma; None for silence."""
     profile = chroma(x)
     if float(profile.max()) <= 0:
         return None

@@ -12,7 +12,9 @@ pytestmark = pytest.mark.train
 def test_identical_recordings_are_at_no_distance() -> None:
     x = tone(220) + noise(level=0.01)
     found = metrics.compare(x, x)
-    assert found.mel == 0 and found.mr_stft == 0 and found.level_db == 0
+    assert found.mel == 0
+    assert found.mr_stft == 0
+    assert found.level_db == 0
     assert found.tonal == pytest.approx(1, abs=1e-5)
     assert found.si_sdr == 120
 
@@ -86,6 +88,7 @@ def test_a_shifted_copy_is_moved_back(lag: int) -> None:
 def test_silence_and_snippets_do_not_break_the_measures() -> None:
     silent = np.zeros((2, 30_000), np.float32)
     found = metrics.compare(silent, silent)
-    assert found.mel == 0 and np.isnan(found.tonal)
+    assert found.mel == 0
+    assert np.isnan(found.tonal)
     snippet = noise(0.02)  # shorter than the windows
     assert np.isfinite(metrics.log_mel_distance(snippet, snippet))

@@ -30,7 +30,7 @@ class NoisyCodec:
         return self._x + (level * added).astype(np.float32)
 
 
-def recording(seconds: float = 4.0) -> Floats:
+def recording(seconds: float = 1.5) -> Floats:
     x = tone(220, seconds) + noise(seconds, 0.001)
     return x[:, : x.shape[1] // SPEC.hop * SPEC.hop]
 

@@ -28,7 +28,8 @@ class Ear:
     def __init__(self, *_: object) -> None: ...
 
     def __call__(self, waveform: np.ndarray) -> str:
-        assert waveform.ndim == 2 and waveform.shape[0] == 2
+        assert waveform.ndim == 2
+        assert waveform.shape[0] == 2
         return "hello world"
 
 
@@ -50,21 +51,28 @@ def test_the_command_writes_tables_numbers_pictures_and_sound(
     facts = json.loads((out / "evaluate.json").read_text())
     assert facts["pack"]["id"] == "tiny"
     assert set(facts["codec"]["rows"]) >= {"depth 2", "depth 8", "Opus", "MP3"}
-    assert facts["models"]["items"] == 2 and set(facts["models"]["superres"]) == {"2", "3", "4", "5", "7"}
+    assert facts["models"]["items"] == 2
+    assert set(facts["models"]["superres"]) == {"2", "3", "4", "5", "7"}
     # An untrained net is near the even distribution: 6 bits for 64 codes.
     assert facts["models"]["backbone"]["all"]["right"] == pytest.approx(6, abs=2)
     assert [song["kind"] for song in facts["songs"]["songs"]] == ["a cappella", "song"]
     sources = {row["source"] for row in facts["songs"]["words"]}
     assert sources == {
-        "ground truth", "codec only, depth 8", "codec only, depth 2", "generated, depth 2", "generated, depth 8",
-    }  # fmt: skip
+        "ground truth",
+        "codec only, depth 8",
+        "codec only, depth 2",
+        "generated, depth 2",
+        "generated, depth 8",
+    }
     first = facts["songs"]["songs"][0]
-    assert first["heard"]["ground truth"] == "hello world" and first["request"]["seed"] == 0
+    assert first["heard"]["ground truth"] == "hello world"
+    assert first["request"]["seed"] == 0
     page = (out / "evaluate.md").read_text()
     for heading in ("### Codec", "### Backbone", "### Super-resolution", "### Songs: recognised words"):
         assert heading in page
     assert len(list((out / "songs").glob("*.flac"))) == 10
-    assert len(list((out / "songs").glob("*.png"))) == 2 and list((out / "codec").glob("*.png"))
+    assert len(list((out / "songs").glob("*.png"))) == 2
+    assert list((out / "codec").glob("*.png"))
 
 
 def test_a_missing_pack_or_corpus_is_exit_code_2(pack: Path, tmp_path: Path) -> None:
@@ -96,5 +104,6 @@ def test_codes_go_round_through_the_packs_codec(pack: Path) -> None:
     with PackProbe(pack, threads=1) as probe:
         x = tone(220, 2.0)
         codes = probe.encode(x)
-        assert codes.dtype == np.int16 and codes.shape == (8, -(-x.shape[1] // 2_048))
+        assert codes.dtype == np.int16
+        assert codes.shape == (8, -(-x.shape[1] // 2_048))
         assert probe.decode(codes[:2]).shape == (2, codes.shape[1] * 2_048)

@@ -33,7 +33,8 @@ def test_word_errors(heard: str, errors: int, hits: int) -> None:
 def test_made_up_words_can_exceed_one_and_counts_add_up() -> None:
     total = word_errors("one", "two three four") + word_errors("one two", "one two")
     assert total == WordErrors(errors=3, hits=2, words=3)
-    assert total.rate == 1 and total.recognised == pytest.approx(2 / 3)
+    assert total.rate == 1
+    assert total.recognised == pytest.approx(2 / 3)
 
 
 def test_no_reference_has_no_rate() -> None:

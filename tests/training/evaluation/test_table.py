@@ -8,7 +8,8 @@ pytestmark = pytest.mark.train
 
 
 def test_markdown_has_a_line_for_every_row() -> None:
-    table = Table("Codec", ["", "mel", "fine"], [["depth 2", 0.6391, True], ["a|b", float("nan"), None]], "Read me.")
+    rows = [["depth 2", 0.6391, True], ["a|b", float("nan"), None]]
+    table = Table("Codec", ["", "mel", "fine"], rows, "Read me.")
     assert table.markdown().splitlines() == [
         "### Codec",
         "",
