@@ -191,3 +191,35 @@ def test_read_manifest_from_a_folder(tmp_path, fields):
     (tmp_path / "pack.json").write_text("{}")
     with pytest.raises(PackBroken, match=r"pack\.json: format is missing"):
         read_manifest(tmp_path)
+
+
+def paths_in(data, path=()):
+    yield path
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from paths_in(value, (*path, key))
+
+
+def replaced(data, path, value):
+    if not path:
+        return value
+    data = copy.copy(data)
+    data[path[0]] = replaced(data[path[0]], path[1:], value)
+    return data
+
+
+JUNK = [None, True, -1, 1.5, 10**30, "", "x" * 500 + "\x00\n", [[]], {"": None}]
+
+
+def test_whatever_stands_anywhere_there_is_one_sentence(fields):
+    """Every value in turn replaced by junk: either still a pack, or one PackBroken on one short line."""
+    sentences = []
+    for path in list(paths_in(fields)):
+        for junk in JUNK:
+            try:
+                parse_manifest(json.dumps(replaced(fields, path, junk)).encode())
+            except PackBroken as error:
+                sentences.append(str(error))
+    assert len(sentences) > 800
+    assert max(map(len, sentences)) < 300
+    assert all(s.isprintable() for s in sentences)
