@@ -88,5 +88,9 @@ class CachedBackbone:
         values = dict(zip(self._bound_names(), binding.get_outputs(), strict=True))
         return {name: values[name].numpy() for name in self._outputs}
 
+    def cached(self, part: str, layer: int) -> NDArray[np.generic]:
+        """The "key" or "value" of the positions so far: [n_kv_heads, length, head_dim]."""
+        return self._cache[f"past_{part}_{layer}"].numpy()[0, :, : self.length]
+
     def _bound_names(self) -> list[str]:
         return [*(name.replace("past_", "present_") for name in self._cache), *self._outputs]
