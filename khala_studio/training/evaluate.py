@@ -45,6 +45,7 @@ N_PICTURES = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pack", type=Path, default=Path("models/starter"), help="folder of the pack")
     parser.add_argument("--corpus", type=Path, default=Path("train/corpus"), help="made by `train corpus`")
+    parser.add_argument("--backbone", type=Path, help="its checkpoint, to see what quantising cost")
     parser.add_argument("--out", type=Path, default=Path("train/evaluate"))
     parser.add_argument("--songs", type=int, default=12, help="songs to make, a cappella and mixes in turn")
     parser.add_argument("--seconds", type=float, default=20.0, help="longest excerpt of a held-out song")
@@ -118,7 +119,8 @@ class Evaluation:
         report.unigram_frames = unigram.frames
         items = self._items(stages.frontend)
         budget = Budget(self.clock.until(BACKBONE_ENDS), least=2)
-        scored = lm_eval.score_backbone(self.probe, unigram, items, budget, report)
+        trained = self._trained()
+        scored = lm_eval.score_backbone(self.probe, unigram, items, budget, report, trained)
         budget = Budget(self.clock.until(SUPERRES_ENDS), least=2)
         n_coarse = self.probe.manifest.codec.n_coarse
         lm_eval.score_superres(self.probe, unigram, scored, n_coarse, budget, report)
@@ -159,6 +161,13 @@ class Evaluation:
             request = SongRequest(excerpt.lyrics, held_out.style_words(excerpt), seconds=seconds, seed=seed)
             waveform = held_out.audio(self.corpus, excerpt, self.probe.manifest.codec.hop)
             yield Prompted(excerpt, waveform, request, asked_of(excerpt))
+
+    def _trained(self) -> lm_eval.BackboneScorer | None:
+        if self.args.backbone is None:
+            return None
+        from khala_studio.training.evaluation.trained import TrainedBackbone  # needs torch
+
+        return TrainedBackbone.load(self.args.backbone)
 
     def _unigram(self) -> lm_eval.Unigram:
         """Counted in codes of the training split: its first songs, a cappella and mix in turn."""

@@ -27,9 +27,11 @@ SHUFFLE_SEED = 2026
 EncodeSong = Callable[[dict[str, str], SungSections, float | None], tuple[TokenIds, Any]]
 
 
-class Scorer(Protocol):
+class BackboneScorer(Protocol):
     def backbone_bits(self, prompt: TokenIds, codes: Codes) -> NDArray[np.float64]: ...
 
+
+class SuperresScorer(Protocol):
     def superres_bits(self, prompt: TokenIds, codes: Codes, layers: list[int]) -> dict[int, float]: ...
 
 
@@ -50,6 +52,7 @@ class LmReport:
     kinds: list[str] = field(default_factory=list)
     right: list[NDArray[np.float64]] = field(default_factory=list)  # [n_coarse] each
     shuffled: list[NDArray[np.float64]] = field(default_factory=list)
+    trained: list[float] = field(default_factory=list)  # right words, before quantising; may be empty
     backbone_unigram: list[NDArray[np.float64]] = field(default_factory=list)
     superres: dict[int, list[float]] = field(default_factory=dict)  # by layer
     superres_unigram: dict[int, list[float]] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class LmReport:
             "items": len(self.right),
             "unigram_frames": self.unigram_frames,
             "backbone": {row[0]: dict(zip(names, row[1:], strict=True)) for row in self.lyrics_rows()},
+            "backbone_as_trained": float(np.mean(self.trained)) if self.trained else None,
             "backbone_by_layer": np.mean(self.right, axis=0).tolist() if self.right else [],
             "superres_items": max((len(v) for v in self.superres.values()), default=0),
             "superres": by_layer,
@@ -86,7 +90,8 @@ class LmReport:
             "Backbone",
             ["bits a code", "unigram", "shuffled words", "right words", "words are worth", "right is better"],
             self.lyrics_rows(),
-            f"{len(self.right)} held-out excerpts, teacher-forced through the shipped graph, step by step. "
+            f"{len(self.right)} held-out excerpts, teacher-forced through the shipped graph, step by step"
+            f"{f' ({np.mean(self.trained):.3f} bits before quantising)' if self.trained else ''}. "
             f"Shuffled: the same words of the same excerpt in another order. Unigram: counts of "
             f"{self.unigram_frames} training frames.",
         )
@@ -125,9 +130,18 @@ class Unigram:
 
 
 def score_backbone(
-    scorer: Scorer, unigram: Unigram, items: Iterable[Item], budget: Budget, report: LmReport
+    scorer: BackboneScorer,
+    unigram: Unigram,
+    items: Iterable[Item],
+    budget: Budget,
+    report: LmReport,
+    trained: BackboneScorer | None = None,
 ) -> list[Item]:
-    """Fill the backbone's part of `report`; the items that were scored."""
+    """Fill the backbone's part of `report`; the items that were scored.
+
+    Args:
+        trained: the same net before export, if it is at hand.
+    """
     scored: list[Item] = []
     for item in items:
         right = scorer.backbone_bits(item.prompt, item.codes).mean(axis=1)  # [n_coarse]
@@ -135,6 +149,8 @@ def score_backbone(
         report.right.append(right)
         report.shuffled.append(scorer.backbone_bits(item.shuffled, item.codes).mean(axis=1))
         report.backbone_unigram.append(np.array([unigram.bits(k, item.codes[k]) for k in range(len(right))]))
+        if trained:
+            report.trained.append(float(trained.backbone_bits(item.prompt, item.codes).mean()))
         scored.append(item)
         if budget.spent():
             break
@@ -142,7 +158,12 @@ def score_backbone(
 
 
 def score_superres(
-    scorer: Scorer, unigram: Unigram, items: Iterable[Item], n_coarse: int, budget: Budget, report: LmReport
+    scorer: SuperresScorer,
+    unigram: Unigram,
+    items: Iterable[Item],
+    n_coarse: int,
+    budget: Budget,
+    report: LmReport,
 ) -> None:
     """Fill the part of super-resolution in `report`."""
     for item in items:
