@@ -1,0 +1,1 @@
+"""Training: needs torch; never imported by the application."""

@@ -1,0 +1,149 @@
+"""The codec's closed-form start: statistics, principal components, residual k-means, and the decoder's first weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from khala_studio.training.export.quantise import int8_rows
+from khala_studio.training.nets.codec import SUBFRAMES, Codec, Quantizer
+
+log = logging.getLogger(__name__)
+
+Batches = Callable[[], Tensor]  # a new batch of mixes [B, 2, N]
+
+VOICE_SHARE = 0.6  # variance of the voice part relative to envelope and tone together
+TONE_WEIGHT = 1.4  # envelope counts in nats; a partial's amplitude counts a little more: it is the tune
+FEW = 1e-2  # floor of the bin scale relative to its largest
+
+
+def principal(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Leading directions [features, n] and their variances [n] of samples [m, features] (mean taken as zero)."""
+    values, vectors = torch.linalg.eigh((x.T @ x).double() / len(x))
+    return vectors.flip(1)[:, :n].float(), values.flip(0)[:n].float()
+
+
+@torch.no_grad()
+def fit_features(codec: Codec, batches: Batches, rounds: int) -> None:
+    """Bin scale, means, and the bases of envelope, tone and wave."""
+    encoder, features = codec.encoder, codec.encoder.features
+    collected: dict[str, list[Tensor]] = {"env": [], "tone": [], "wave": []}
+    for _ in range(rounds):
+        for name, value in features(batches()).items():
+            collected[name].append(value.flatten(0, 1))
+    env, tone, wave = (torch.cat(collected[name]) for name in ("env", "tone", "wave"))
+    config = codec.config
+    bands = env.reshape(len(env), SUBFRAMES, 2, config.env_bands)
+    features.env_mean.copy_(bands.mean((0, 1)))
+    features.tone_mean.copy_(tone.mean(0))
+    env = (bands - features.env_mean).reshape(len(env), -1)
+    scale = (wave**2).mean(0).sqrt()
+    scale = torch.maximum(scale, scale.max() * FEW)
+    features.bin_scale.copy_(scale.reshape(2, -1))
+    encoder.env_basis.copy_(principal(env, config.env_dims)[0])
+    encoder.tone_basis.copy_(principal(tone - features.tone_mean, config.tone_dims)[0])
+    weight = scale / scale.max()  # components in the compressed amplitude itself, not in units of each bin
+    normal = wave / scale * weight
+    sub, variances = principal(normal, config.subframe_width)
+    unit = variances.mean().sqrt()
+    encoder.sub_basis.copy_(sub * weight[:, None] / unit)
+    coefficients = (normal @ sub / unit).reshape(-1, SUBFRAMES * config.subframe_width)
+    encoder.wave_basis.copy_(principal(coefficients, config.wave_dims)[0])
+    codec.decoder.wave_head.weight.copy_(sub * unit / weight[:, None])
+    codec.decoder.wave_head.bias.zero_()
+    for name in ("bin_scale", "env_mean", "tone_mean"):
+        getattr(codec.decoder, name).copy_(getattr(features, name))
+
+
+@torch.no_grad()
+def fit_scale(codec: Codec, batches: Batches, rounds: int) -> Tensor:
+    """Mean and scale of the latent: how much of the quantiser's attention each part gets. Returns latents [n, D]."""
+    encoder, parts = codec.encoder, codec.config.parts
+    encoder.mean.zero_()
+    encoder.scale.fill_(1.0)
+    raw = torch.cat([encoder(batches()).flatten(0, 1) for _ in range(rounds)])
+    encoder.mean.copy_(raw.mean(0))
+    variance = raw.var(0)
+    encoder.scale[parts["tone"]] = TONE_WEIGHT
+    loudest = variance[parts["wave"]].max().sqrt()
+    encoder.scale[parts["wave"]] = 1 / loudest
+    structure = variance[parts["env"]].sum() + TONE_WEIGHT**2 * variance[parts["tone"]].sum()
+    encoder.scale[parts["voice"]] = (VOICE_SHARE * structure / variance[parts["voice"]].sum()).sqrt()
+    latents = (raw - encoder.mean) * encoder.scale
+    shares = {name: float(latents[:, part].var(0).sum()) for name, part in parts.items()}
+    log.info("latent variance by part: %s", {name: round(value, 1) for name, value in shares.items()})
+    return latents
+
+
+@torch.no_grad()
+def fit_quantizer(
+    quantizer: Quantizer, latents: Tensor, iterations: int = 4, first_iterations: int = 12
+) -> None:
+    """Residual k-means, layer after layer. Centroids are means over the whole latent, cut to the layer's rank."""
+    residual = latents.float().clone()
+    n_codes, rank = quantizer.codebooks.shape[1:]
+    quantizer.levels[0] = 0.5 * torch.log2((residual**2).mean())
+    generator = torch.Generator().manual_seed(0)
+    for layer in range(len(quantizer.codebooks)):
+        start = residual[torch.randperm(len(residual), generator=generator)[:n_codes]]
+        quantizer.projections[layer] = principal(residual, rank)[0]
+        quantizer.codebooks[layer] = start @ quantizer.projections[layer]
+        for _ in range(first_iterations if layer < 4 else iterations):
+            _lloyd_step(quantizer, layer, residual, generator)
+        _round_as_stored(quantizer, layer)
+        residual -= quantizer.vectors(quantizer.nearest(residual, layer), layer)
+        quantizer.levels[layer + 1] = 0.5 * torch.log2((residual**2).mean() + 1e-9)
+
+
+def _lloyd_step(quantizer: Quantizer, layer: int, residual: Tensor, generator: torch.Generator) -> None:
+    n_codes, rank = quantizer.codebooks.shape[1:]
+    chosen = quantizer.nearest(residual, layer)
+    counts = torch.bincount(chosen, minlength=n_codes).float()
+    sums = torch.zeros(n_codes, residual.shape[1]).index_add_(0, chosen, residual)
+    centroids = sums / (counts + 1.0)[:, None]  # one pseudo-count at zero: rare entries do not fit noise
+    _, vectors = torch.linalg.eigh((centroids.T * counts) @ centroids)
+    quantizer.projections[layer] = vectors.flip(1)[:, :rank]
+    empty = counts == 0
+    if empty.any():
+        fresh = torch.randint(len(residual), (int(empty.sum()),), generator=generator)
+        centroids[empty] = residual[fresh]
+    quantizer.codebooks[layer] = centroids @ quantizer.projections[layer]
+
+
+def _round_as_stored(quantizer: Quantizer, layer: int) -> None:
+    """Round to the eight and sixteen bits that the pack keeps, so that its encoder chooses the same codes."""
+    rows = int8_rows(quantizer.codebooks[layer].numpy())
+    quantizer.codebooks[layer] = torch.from_numpy(rows.values * rows.scales)
+    quantizer.projections[layer] = quantizer.projections[layer].half().float()
+
+
+@torch.no_grad()
+def start_decoder(codec: Codec) -> None:
+    """Give the decoder the inverse of the encoder's bases, so that it sounds before it is trained."""
+    decoder, encoder, parts = codec.decoder, codec.encoder, codec.config.parts
+    inverse_scale, n_wave = 1 / encoder.scale, codec.config.wave_dims
+    decoder.enter.weight.mul_(0.1)
+    decoder.enter.weight[:, parts["wave"]] = 0
+    decoder.enter.weight[:n_wave] = 0
+    decoder.enter.weight[:n_wave, parts["wave"]] = torch.diag(inverse_scale[parts["wave"]])
+    decoder.enter.bias.zero_()
+    decoder.rise.weight.mul_(0.1)
+    decoder.rise.weight[:, :n_wave] = encoder.wave_basis
+    decoder.rise.bias.zero_()
+    for read, part, basis in (
+        (decoder.env_read, parts["env"], encoder.env_basis),
+        (decoder.tone_read, parts["tone"], encoder.tone_basis),
+    ):
+        read.weight.zero_()
+        read.weight[:, part] = basis * inverse_scale[part]
+        read.bias.copy_(basis @ encoder.mean[part])
+    decoder.env_read.bias.sub_(0.2)
+    for head in (decoder.env_head, decoder.tone_head):
+        head.weight.mul_(0.02)
+        head.bias.zero_()
+    for level in (decoder.frame_level, decoder.subframe_level, decoder.env_level, decoder.tone_level):
+        level.out.weight.mul_(0.05)
+        level.out.bias.zero_()
