@@ -128,6 +128,9 @@ def read_lexicon(path: Path) -> dict[str, str]:
 def _pack_lexicon(words: Pronunciations) -> str:
     """Lines "word PHONES", sorted, one letter a phone; other readings and abbreviations are left out."""
     letter_of = dict(zip(PHONES, PHONE_LETTERS, strict=False))
-    sung = {word: phones.partition("#")[0] for word, phones in words.items() if re.fullmatch(r"[a-z']+", word)}
+    sung = {word: phones for word, phones in words.items() if re.fullmatch(r"[a-z']+", word)}
     sung |= {word: phones for word, phones in _PREFERRED.items() if word in sung}
-    return "\n".join(f"{word} {''.join(letter_of[p] for p in sung[word].split())}" for word in sorted(sung))
+    return "\n".join(
+        f"{word} {''.join(letter_of[p] for p in sung[word].partition('#')[0].split())}"
+        for word in sorted(sung)
+    )

@@ -25,7 +25,7 @@ _[are]_=AA R, _[ar]o=AX R, _[a]lo=AX, _[a]w=AX, _[a]cc=AE, _[a]ro=AX, [air]=EH R
 #:[able]=AX B AX L, #:[al]_=AX L, #:[als]_=AX L Z, #:[ary]_=EH R IY, #:[ant]_=AX N T, #:[ance]_=AX N S,
 #:[ard]_=ER D, #:[ars]_=ER Z, #:[ace]_=AX S, #:[ate]_=EY T, #:[ates]_=EY T S, #:[ated]_=EY T IH D,
 #:[ator]=EY T ER, #:[ating]_=EY T IH NG, #:[ative]_=AX T IH V, #:[an]_=AX N, [are]_=EH R, [ares]_=EH R Z,
-w[ar]_=AO R, w[ar]^=AO R, [arr]#=EH R, #:[ar]_=ER, [ar]#=EH R, [ar]=AA R, [a]lk=AO, [al]m_=AA, [a]lt=AO,
+w[ar]_=AO R, w[ar]^=AO R, [arr]#=EH R, #:[ar]_=ER, [ar]#=EH R, [ar]=AA R, [alk]=AO K, [al]m_=AA, [a]lt=AO,
 [all]_=AO L, [all]s_=AO L, [ald]=AO L D, w[a]sh=AA, w[a]t=AO, w[a]n=AA, w[a]l=AO, w[a]s=AA, squ[a]=AA,
 qu[a]l=AA, qu[a]n=AA, [a]ste=EY, [a]^le_=EY, [a]^io=EY, [a]^ia=EY, [a]^iou=EY, :[a]^^+=AE, [a]^%_=EY,
 [a]^+_=EY, _:[a]^#=AE, [a]_=AX, #:[a]^#=ae, [a]^#=AE, [a]=AE
@@ -33,7 +33,8 @@ qu[a]l=AA, qu[a]n=AA, [a]ste=EY, [a]^le_=EY, [a]^io=EY, [a]^ia=EY, [a]^iou=EY, :
 [ch]ron=K, _[ch]r=K, ar[ch]i=K, or[ch]=K, s[ch]=K, y[ch]=K, e[cho]=K OW, [ch]e_=SH, [cch]=K, [ch]=CH,
 [ck]=K, [ci]a=SH, [ci]o=SH, [ci]ent=SH, [ce]an=SH, [cious]=SH AX S, s[c]+=, [cc]+=K S, [cc]=K, [cz]=CH,
 [cq]=K, [c]+=S, [c]'=S, [c]=K
-[dge]_=JH, [dg]=JH, [dj]=JH, [dd]=D, [dt]_=T, #:[d]ure=JH, #:[d]ua=JH, _[de]^#=D IH, we[d]nes=, [d]=D
+[dge]_=JH, [dg]=JH, [dj]=JH, [dd]=D, #:ke[d]_=T, #:pe[d]_=T, #:sse[d]_=T, #:che[d]_=T, #:she[d]_=T,
+#:xe[d]_=T, #:ce[d]_=T, [dt]_=T, #:[d]ure=JH, #:[d]ua=JH, _[de]^#=D IH, we[d]nes=, [d]=D
 d[ed]_=IH D, _[eye]=AY, [eau]=OW, [eigh]=EY, [eir]_=EH R, [ein]_=IY N, [eing]=IY IH NG, c[ei]=IY, [ei]=AY,
 [eer]=IH R, [ee]=IY, [ear]ch=ER, [ear]n=ER, [ear]th=ER, _h[ear]t=AA R, [ear]=IH R, [ead]y=EH D,
 br[ead]=EH D, d[ead]=EH D, h[ead]=EH D, tr[ead]=EH D, spr[ead]=EH D, thr[ead]=EH D, [ea]ther=EH,
@@ -53,8 +54,8 @@ _[gh]=G, [gh]=, [gg]es=G JH, [gg]=G, _[gee]se=G IY, _[gn]=N, [gn]_=N, [gne]_=N, 
 [gu]+=G, _[giv]=G IH V, _[get]=G EH T, _[gi]rl=G, _[gear]=G IH R, _[gei]=G AY, er[g]_=G, [g]er_=G,
 [ge]_=JH, [g]+=JH, [g]=G
 _[hour]=AW ER, _[hei]r=EH, _[hon]est=AA N, _[hon]or=AA N, [h]#=HH, _[h]=HH, [h]=
-_[i]_=AY, _[in]=IH N, _[iso]=AY S AX, _[iro]n=AY ER, [ious]=IY AX S, [ieu]=UW, [igh]=AY, [ign]_=AY N,
-[igns]_=AY N Z, [ign]ed=AY N, [ild]_=AY L D, [ilds]_=AY L D Z, [ind]_=AY N D, [inds]_=AY N D Z,
+_[i]_=AY, n[ine]ty=AY N, _[in]=IH N, _[iso]=AY S AX, _[iro]n=AY ER, [ious]=IY AX S, [ieu]=UW, [igh]=AY,
+[ign]_=AY N, [igns]_=AY N Z, [ign]ed=AY N, [ild]_=AY L D, [ilds]_=AY L D Z, [ind]_=AY N D, [inds]_=AY N D Z,
 [inding]_=AY N D IH NG, [ique]_=IY K, [isle]=AY L, [ier]_=IY ER, _:[ied]_=AY D, _:[ies]_=AY Z, [ied]_=IY D,
 [ies]_=IY Z, [ief]=IY F, [iev]=IY V, [ield]=IY L D, [ie]t=AY AX, [ie]_=IY, [ien]=IY AX N, [ie]=IY,
 #:[iage]_=IH JH, [ia]_=IY AX, _:[ia]=AY AX, [ian]=IY AX N, [ia]=IY AX, _:[io]=AY AX, [io]=IY OW,
