@@ -56,7 +56,7 @@ def superres_graph(
 
     Args:
         state: layers.*, norm.weight and the head: head_proj [K, D, d] and head_bias [K, C] that end in the
-            codec's codebooks, or plain rows lm_head.weight [K * C, D] (and lm_head.bias).
+            codec's codebooks, or plain rows lm_head.weight [.. + K * C, D] (and lm_head.bias).
         codebooks: the codec's [K, C, d]; only for the factored head.
         parity_outputs: also put out `hidden` [1, S, D], for tests.
     """
@@ -129,12 +129,14 @@ def _head(
         queries = g.op("MatMul", [frames, narrow])
         return str(g.op("Add", [g.op("MatMul", [queries, _swap(g, entries)]), bias]))
 
-    shape = (-1, vocabulary.codebook_size, state["lm_head.weight"].shape[1])
-    rows = g.gather_rows("lm_head", state["lm_head.weight"].reshape(shape), layer, storage)  # [1, C, D]
+    n_rows = vocabulary.n_codebooks * vocabulary.codebook_size
+    weight = state["lm_head.weight"][-n_rows:]  # rows of text ids, where there are any, come first
+    weight = weight.reshape(vocabulary.n_codebooks, vocabulary.codebook_size, -1)
+    rows = g.gather_rows("lm_head", weight, layer, storage)  # [1, C, D]
     logits = g.op("MatMul", [frames, _swap(g, rows)])
     if "lm_head.bias" not in state:
         return str(logits)
-    biases = state["lm_head.bias"].reshape(-1, vocabulary.codebook_size)
+    biases = state["lm_head.bias"][-n_rows:].reshape(-1, vocabulary.codebook_size)
     return str(g.op("Add", [logits, g.gather_rows("lm_head.bias", biases, layer)]))
 
 
