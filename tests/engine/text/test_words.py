@@ -50,8 +50,8 @@ def test_spoken_words(line, spoken):
         ("999999", "nine hundred ninety nine thousand nine hundred ninety nine"),
         (
             "123456789012345",
-            "one hundred twenty three trillion four hundred fifty six billion seven hundred eighty nine million "
-            "twelve thousand three hundred forty five",
+            "one hundred twenty three trillion four hundred fifty six billion seven hundred eighty nine "
+            "million twelve thousand three hundred forty five",
         ),
         (
             "1234567890123456",
