@@ -82,7 +82,7 @@ class OnnxStages:
         self._openers = ThreadPoolExecutor(thread_name_prefix="open")
         self._opening: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
-        self.provider, self._notices = _choose(provider)
+        self.provider, self._notices = _choose(provider, manifest)
 
     # -- the stages
 
@@ -177,7 +177,8 @@ class OnnxStages:
     def _open_now(self, name: str) -> Any:
         began = time.perf_counter()
         on_gpu = self.provider is Provider.CUDA and _suits_cuda(name, self.manifest)
-        session = open_session(self._folder / self.manifest.graphs[name].file, self.threads, on_gpu=on_gpu)
+        path = self._folder / self.manifest.graphs[name].file
+        session = open_session(path, _threads(name, self.threads), on_gpu=on_gpu)
         check_graph(session, name, self.manifest)
         log.info("%s opened in %.2f s on %s", name, time.perf_counter() - began, session.get_providers()[0])
         return session
@@ -228,16 +229,25 @@ def open_session(path: Path, threads: int, *, on_gpu: bool = False) -> Any:
         ) from error
 
 
-def _choose(wanted: Provider) -> tuple[Provider, list[str]]:
-    """The provider to use, and what to tell the user about it."""
-    if wanted is Provider.CPU or (wanted is Provider.AUTO and not providers.cuda_is_installed()):
-        return Provider.CPU, []
-    if providers.cuda_works():
-        return Provider.CUDA, []
-    return Provider.CPU, [
-        "The NVIDIA GPU could not be used, so the song is made on the processor, which is slower. "
-        "`khala-studio doctor` says what is missing."
-    ]
+def _choose(wanted: Provider, manifest: PackManifest) -> tuple[Provider, list[str]]:
+    """The provider to use, and what to tell the user about it.
+
+    A pack is exported for one kind of processor. One whose backbone cannot run on a GPU is small enough for
+    the CPU, and is not worth the seconds that CUDA takes to start.
+    """
+    for_gpu = _suits_cuda("backbone", manifest)
+    if wanted is Provider.AUTO:
+        wanted = Provider.CUDA if for_gpu and providers.cuda_is_installed() else Provider.CPU
+    if wanted is Provider.CPU:
+        return wanted, []
+    if not providers.cuda_works():
+        return Provider.CPU, [
+            "The NVIDIA GPU could not be used, so the song is made on the processor, which is slower. "
+            "`khala-studio doctor` says what is missing."
+        ]
+    if for_gpu:
+        return wanted, []
+    return wanted, [f"{manifest.name} is made for the processor; only some of it runs on the GPU."]
 
 
 def _suits_cuda(name: str, manifest: PackManifest) -> bool:
@@ -248,3 +258,8 @@ def _suits_cuda(name: str, manifest: PackManifest) -> bool:
     if name == "backbone":
         return manifest.backbone.kv_dtype == "float16"
     return manifest.precision.get(name.removesuffix("_embed"), "fp32") in ("fp32", "fp16")
+
+
+def _threads(name: str, threads: int) -> int:
+    """Previews are decoded beside the other models: on many cores, two pools of all of them would fight."""
+    return threads if name != "decoder" or threads <= 2 else (threads + 1) // 2

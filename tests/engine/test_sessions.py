@@ -336,9 +336,22 @@ def test_falling_back_to_the_processor_is_told(pack, monkeypatch, capfd):
         first = next(generate(REQUEST, opened))
         assert isinstance(first, Notice)
         assert "NVIDIA GPU could not be used" in first.message
-    with open_pack(pack, "cpu", threads=1) as opened:
-        assert opened.notices == ()
     assert capfd.readouterr().err == ""
+
+
+def test_a_pack_made_for_the_processor_does_not_wait_for_a_gpu(pack, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(providers, "cuda_is_installed", lambda: True)
+    monkeypatch.setattr(providers, "cuda_works", lambda: asked.append(1))
+    for provider in ("auto", "cpu"):
+        with open_pack(pack, provider, threads=1) as opened:
+            assert opened.notices == ()
+            assert opened.provider == "cpu"
+    assert asked == []
+    half = build_tiny_pack(tmp_path / "half", kv_dtype="float16", n_codebooks=2, encoder=False)
+    with open_pack(half, "auto", threads=1) as opened:
+        assert asked == [1]
+        assert "slower" in opened.notices[0]
 
 
 def test_the_first_preview_is_there_within_a_second(pack):
