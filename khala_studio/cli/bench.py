@@ -65,10 +65,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises UserError, EngineError."""
-    from khala_studio.packs.manifest import read_manifest
-
     pack = opening.find_pack(args.pack)
-    manifest = read_manifest(pack)
+    manifest = opening.check_pack(pack)
     compare = torch_comparison() if args.against_torch else None  # before the minutes of work
     report: dict[str, Any] = {"pack": manifest.id, "pack_version": manifest.version, **machine()}
     report |= {"rounds": args.rounds, "seconds": args.seconds, "figures": {}}

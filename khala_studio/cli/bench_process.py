@@ -62,30 +62,30 @@ def run_song(pack: Path, seconds: float, seed: int) -> Song:
         command += ["--pack", str(pack.absolute()), "--events"]
         with (Path(folder) / "errors").open("w+b") as errors:
             began = time.perf_counter()
-            child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=child_environment()
-            )
-            assert child.stdin is not None
-            assert child.stdout is not None
-            try:
-                child.stdin.write(LYRICS.encode())
-                child.stdin.close()
-                first_sound = _await_event(child.stdout, "PreviewReady")
-                first_sound -= began
-                child.stdout.read()
-                memory, code = _wait(child)
-            except BaseException:
-                child.kill()
-                child.wait()
-                raise
+            first_sound, memory, code = _watch(command, errors)
             total = time.perf_counter() - began
             if code:
                 errors.seek(0)
-                text = errors.read().decode("utf-8", "replace").strip().splitlines()
-                raise UserError(
-                    f"`generate` failed in the bench: {text[-1] if text else f'exit code {code}'}"
-                )
+                lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+                raise UserError(f"`generate` failed: {lines[-1] if lines else f'exit code {code}'}")
         return Song(first_sound, total, _length(Path(folder) / "song" / "song.wav"), memory)
+
+
+def _watch(command: list[str], errors: IO[bytes]) -> tuple[float, float | None, int]:
+    """Run `command`: seconds to its first PreviewReady, peak memory in MB, exit code."""
+    began = time.perf_counter()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+    with subprocess.Popen(command, env=child_environment(), **pipes) as child:  # type: ignore[call-overload]
+        try:
+            child.stdin.write(LYRICS.encode())
+            child.stdin.close()
+            first_sound = _await_event(child.stdout, "PreviewReady") - began
+            child.stdout.read()
+            memory, code = _wait(child)
+        except BaseException:
+            child.kill()
+            raise
+    return first_sound, memory, code
 
 
 def child_environment() -> dict[str, str]:

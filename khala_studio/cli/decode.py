@@ -39,14 +39,13 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decode in chunks, straight to the file. Raises UserError, StoreError, EngineError, Cancelled."""
-    from khala_studio.packs.manifest import read_manifest
     from khala_studio.project.store import read_codes
     from khala_studio.project.wav import SoundWriter, sound_format
 
     sound_format(args.output)
     refuse_overwriting(args.output, force=args.force)
     pack = opening.find_pack(args.pack)
-    manifest = read_manifest(pack)
+    manifest = opening.check_pack(pack)
     codes = known_layers(read_codes(args.codes, manifest.codec), args.depth, args.codes)
     job: Job[Samples] = Job()
     with SoundWriter(args.output, manifest.codec.sample_rate) as writer:
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
                 writer.write(samples)
         if job.cancelled:
             raise Cancelled("Stopped. Nothing was written.")
-        seconds = writer.position / manifest.codec.sample_rate
+        seconds = writer.length / manifest.codec.sample_rate
     print(f"{args.output}: {seconds:.1f} s, depth {codes.shape[0]}")
     return DONE
 

@@ -38,7 +38,6 @@ def run(args: argparse.Namespace) -> int:
     """Encode in chunks. Raises UserError, StoreError, EngineError, Cancelled."""
     import numpy as np
 
-    from khala_studio.packs.manifest import read_manifest
     from khala_studio.project.store import write_codes
     from khala_studio.project.wav import read_sound
 
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.output} should end in .npy.")
     refuse_overwriting(args.output, force=args.force)
     pack = opening.find_pack(args.pack)
-    manifest = read_manifest(pack)
+    manifest = opening.check_pack(pack)
     if "encoder" not in manifest.graphs:
         raise UserError(f"The pack {manifest.id!r} has no encoder; choose another one with --pack.")
     sound = read_sound(args.sound, manifest.codec.sample_rate)

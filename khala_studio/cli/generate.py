@@ -69,9 +69,8 @@ def run(args: argparse.Namespace) -> int:
     pack = opening.find_pack(args.pack)
 
     from khala_studio.cli.song_run import SongRun
-    from khala_studio.packs.manifest import read_manifest
 
-    manifest = read_manifest(pack)
+    manifest = opening.check_pack(pack)
     refuse_stems(args.stems, manifest)
     requests = [_request(args, lyrics, args.seed + i, manifest) for i in range(args.takes)]
     plans = _plans(args, requests, manifest)
@@ -138,6 +137,8 @@ def _plans(args: argparse.Namespace, requests: list[SongRequest], manifest: Pack
     from khala_studio.cli.song_run import Plan
     from khala_studio.engine import pipeline
 
+    # Now, and not when the models are open; the prompt's share is not known yet.
+    pipeline.frame_range(requests[0], manifest, n_prompt=0)
     _check_space(args, requests, manifest)
     folders = _folders(args.output, len(requests), force=args.force)
     return [

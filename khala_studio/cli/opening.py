@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from khala_studio.engine.sessions import OnnxStages
+    from khala_studio.packs.manifest import PackManifest
 
 
 def add_pack_option(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,17 @@ def find_pack(name: str | None) -> Path:
             if pack.manifest is not None:
                 return pack.folder
         raise
+
+
+def check_pack(folder: Path) -> PackManifest:
+    """The manifest of a pack whose files are what it says; hashed when they are new or have changed.
+
+    Raises:
+        PackMissing, PackBroken: one sentence that names the file.
+    """
+    from khala_studio.packs.verified import ensure_verified
+
+    return ensure_verified(folder)
 
 
 def open_stages(folder: Path, **options: Any) -> AbstractContextManager[OnnxStages]:

@@ -70,10 +70,10 @@ class ProgressLine:
 
     def _end_stage(self) -> None:
         self._wipe()
-        if self._stage is None or self._quiet:
+        if self._stage is None or self._last is None or self._quiet:
             return
         seconds = time.monotonic() - self._stage_began
-        done = self._last.done if self._last is not None else 0
+        done = self._last.done
         rate = f" ({_rate(done / seconds)} {self._unit}/s)" if done and seconds > 0 else ""
         self._write(f"{_DID[self._stage.stage]} {done} {self._unit} in {seconds:.1f} s{rate}\n")
 

@@ -95,7 +95,7 @@ class Recorder:
         self._draft.write(event.samples, event.start_sample)
         # Its last sound comes while the next stage is on already.
         whole = self._codec.samples(self._collector.codes.shape[1])
-        if self._stage is not Stage.COMPOSE and self._draft.position >= whole:
+        if self._stage is not Stage.COMPOSE and self._draft.length >= whole:
             self._close_draft()
 
     def _close_draft(self) -> None:

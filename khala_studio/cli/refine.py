@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from khala_studio.cli import opening
@@ -44,14 +45,29 @@ def run(args: argparse.Namespace) -> int:
 
     from khala_studio.cli.song_run import Plan, SongRun
     from khala_studio.engine import pipeline
-    from khala_studio.packs.manifest import read_manifest
 
-    manifest = read_manifest(pack)
+    manifest = opening.check_pack(pack)
     _refuse_other_pack(take, manifest)
+    _refuse_other_codes(take, manifest, args.folder)
     depth = depth_for(args.depth or min(take.request.depth, manifest.codec.n_codebooks), manifest)
     wanted = replace(take, request=replace(take.request, depth=depth))
     make = partial(pipeline.refine, wanted, depth=depth)
     return SongRun(pack, [Plan(folder, wanted.request, wanted, make)], events=args.events).run()
+
+
+def _refuse_other_codes(take: Take, manifest: PackManifest, folder: Path) -> None:
+    """codes.npy may have been replaced by hand."""
+    from khala_studio.song.codes import check_codes
+
+    try:
+        check_codes(take.codes, manifest.codec)
+    except ValueError as error:
+        raise UserError(f"{folder} does not hold codes of the pack {manifest.id!r}: {error}") from error
+    if take.codes.shape[0] != manifest.codec.n_codebooks:
+        raise UserError(
+            f"{folder} has {take.codes.shape[0]} layers of codes; a take of the pack {manifest.id!r} "
+            f"has {manifest.codec.n_codebooks}."
+        )
 
 
 def _refuse_other_pack(take: Take, manifest: PackManifest) -> None:

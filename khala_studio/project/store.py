@@ -141,10 +141,10 @@ class TakeFolder:
         codes = read_codes(self.path / CODES, _ANY_CODEC)
         try:
             if data.pop("format", None) != _FORMAT:
-                raise ValueError(f"it is not of format {_FORMAT}")
+                raise ValueError(f"this version reads format {_FORMAT}.")
             return Take.from_json(_fit(data, codes.shape[1]), codes)
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{self.path / TAKE} is damaged: {error}") from error
+            raise StoreError(f"{self.path / TAKE} is damaged: {_first_sentence(error)}") from error
 
     def song_writer(self, sample_rate: int) -> SoundWriter:
         """A writer for song.wav, 24 bits."""

@@ -39,7 +39,7 @@ class SoundWriter:
     under the final name is still there.
 
     Attributes:
-        position: samples a channel written so far.
+        length: samples a channel of the file so far.
     """
 
     def __init__(self, path: Path, sample_rate: int, subtype: str = SONG_SUBTYPE, channels: int = 2) -> None:
@@ -54,36 +54,36 @@ class SoundWriter:
         self._part = path.with_name(f".{path.name}.part")
         self._subtype = subtype
         self._channels = channels
-        self.position = 0
+        self.length = self._at = 0
         self._file: soundfile.SoundFile | None = None
+        kind = sound_format(path)
         refuse_special(path)
         try:
             # Opened by us first: libsndfile says only "System error".
             self._part.open("wb").close()
         except OSError as error:
             raise cannot_write(path, error) from error
-        self._file = soundfile.SoundFile(
-            self._part, "w", sample_rate, channels, subtype, format=sound_format(path)
-        )
+        self._file = soundfile.SoundFile(self._part, "w", sample_rate, channels, subtype, format=kind)
 
     def write(self, samples: Samples, start: int | None = None) -> None:
-        """Append `samples` [channels, N], or write them from sample `start` on (at most `position`).
+        """Append `samples` [channels, N], or write them from sample `start` on (at most `length`).
 
         Values beyond -1..1 are clipped. Raises StoreError when the disk is full, ValueError when
         the samples are not numbers or would leave a gap.
         """
         if self._file is None:
             raise ValueError("the file is closed")
-        if start is not None and start != self.position:
-            if not 0 <= start <= self.position:
-                raise ValueError(f"samples from {start} leave a gap after {self.position}")
-            self._file.seek(start)
-            self.position = start
+        start = self.length if start is None else start
+        if not 0 <= start <= self.length:
+            raise ValueError(f"samples from {start} leave a gap after {self.length}")
         if not np.isfinite(samples).all():
             raise ValueError("the samples are not all numbers")
+        if start != self._at:  # FLAC cannot seek, and appending need not
+            self._file.seek(start)
         for block in np.array_split(samples, range(BLOCK, samples.shape[1], BLOCK), axis=1):
             self._write_block(np.clip(block, -1.0, 1.0).T)  # [n, channels]
-        self.position += samples.shape[1]
+        self._at = start + samples.shape[1]
+        self.length = max(self.length, self._at)
 
     def _write_block(self, block: NDArray[np.float32]) -> None:
         import soundfile
@@ -103,20 +103,19 @@ class SoundWriter:
             return
         file, self._file = self._file, None
         try:
-            length = len(file)
             file.close()
-            self._check_size(length)
+            self._check_size()
             self._part.replace(self._path)
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             with suppress(OSError):
                 self._part.unlink(missing_ok=True)
             raise cannot_write(self._path, _disk_error(error)) from error
 
-    def _check_size(self, length: int) -> None:
+    def _check_size(self) -> None:
         """A buffered write that failed late is seen only in the size of the file."""
         if self._path.suffix.lower() != ".wav":
             return
-        expected = length * self._channels * _SAMPLE_BYTES[self._subtype]
+        expected = self.length * self._channels * _SAMPLE_BYTES[self._subtype]
         if self._part.stat().st_size < expected:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

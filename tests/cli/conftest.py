@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,23 @@ def generate(run, pack: Path, lyrics: Path) -> Callable[..., tuple[int, str, str
     return call
 
 
-def start(*arguments: object, compose: float = 0, sharpen: float = 0, **options) -> subprocess.Popen[str]:
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """The program as a process of its own, slowed down by so many seconds a step."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    code = SLOW.format(compose=compose, sharpen=sharpen)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, cwd=ROOT, **options)
+    with ExitStack() as stack:
+
+        def call(*arguments: object, compose: float = 0, sharpen: float = 0, stdin: int | None = None):
+            process = subprocess.Popen(
+                [sys.executable, "-c", SLOW.format(compose=compose, sharpen=sharpen), *map(str, arguments)],
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                cwd=ROOT,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)  # closes the pipes and waits,
+            stack.callback(process.kill)  # after this
+            return process
+
+        yield call
