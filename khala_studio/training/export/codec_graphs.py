@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -325,7 +326,7 @@ class _EncoderGraph(_Codec):
     def _envelope(self, spectrum: str) -> str:
         edges = _DecoderGraph._band_edges(self)  # type: ignore[arg-type]
         mean = np.zeros((self.subhop, self.bands))
-        for j, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+        for j, (a, b) in enumerate(pairwise(edges)):
             mean[a:b, j] = 1 / (b - a)
         power = self.matrix(self.op("Mul", spectrum, spectrum), "band_mean", mean, "float32")  # [2, S, bands]
         before = self.op("Concat", self.slice(power, 0, 1, 1), self.slice(power, 0, -1, 1), axis=1)

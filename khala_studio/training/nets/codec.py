@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -108,8 +109,8 @@ def band_matrices(hop: int, n_bands: int, sample_rate: int) -> tuple[Tensor, Ten
     """Mean over each band [hop, bands], and linear interpolation from band centres to bins [bands, hop]."""
     edges = band_edges(hop, n_bands, sample_rate)
     mean, spread = np.zeros((hop, n_bands)), np.zeros((n_bands, hop))
-    centres = np.array([(a + b - 1) / 2 for a, b in zip(edges, edges[1:], strict=False)])
-    for j, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+    centres = np.array([(a + b - 1) / 2 for a, b in pairwise(edges)])
+    for j, (a, b) in enumerate(pairwise(edges)):
         mean[a:b, j] = 1 / (b - a)
     for i in range(hop):
         spread[:, i] = [np.interp(i, centres, row) for row in np.eye(n_bands)]
