@@ -8,7 +8,7 @@ a time budget decides how many items are used, and the counts are reported.
 from __future__ import annotations
 
 import argparse
-import logging
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,8 +32,6 @@ from khala_studio.training.evaluation.pack_probe import PackProbe
 from khala_studio.training.evaluation.pictures import spectrograms
 from khala_studio.training.evaluation.song_eval import Asked, Prompted, SongEvaluation
 from khala_studio.training.evaluation.table import Report
-
-log = logging.getLogger(__name__)
 
 # When each part ends, as a share of the budget.
 CODEC_ENDS, BACKBONE_ENDS, SUPERRES_ENDS = 0.15, 0.35, 0.45
@@ -60,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
         run = Evaluation(args)
         run.everything()
     except (CorpusError, EngineError, PackError, SourceError) as error:
-        log.error("%s", error)
+        print(error, file=sys.stderr)
         return 2
     run.write()
     return 0
@@ -105,14 +103,14 @@ class Evaluation:
         songs = held_out.recordings(self.corpus, self.corpus.held_out[: self.args.songs], manifest.codec.hop)
         budget = Budget(self.clock.until(CODEC_ENDS))
         report = evaluate_codec(self.probe, manifest.codec, songs, budget, self._draw_codec)
-        log.info("codec: %d songs; %s", len(report.songs), report.verdict())
+        print(f"codec: {len(report.songs)} songs. {report.verdict()}", flush=True)
         self.report.facts["codec"] = report.to_json()
         self.report.tables.append(report.table())
 
     def language_models(self, stages: Any) -> None:
-        """Losses of both models. Left out, with a line in the log, for a front end without `encode_song`."""
+        """Losses of both models. Left out, and said so, for a front end without `encode_song`."""
         if not hasattr(stages.frontend, "encode_song"):
-            log.warning("losses left out: the pack's front end takes no phones")
+            print("losses: left out, the pack's front end takes no phones", flush=True)
             return
         report = lm_eval.LmReport()
         unigram = self._unigram()
@@ -124,7 +122,7 @@ class Evaluation:
         budget = Budget(self.clock.until(SUPERRES_ENDS), least=2)
         n_coarse = self.probe.manifest.codec.n_coarse
         lm_eval.score_superres(self.probe, unigram, scored, n_coarse, budget, report)
-        log.info("losses: %d excerpts", len(scored))
+        print(f"losses: {len(scored)} excerpts", flush=True)
         self.report.facts["models"] = report.to_json()
         self.report.tables += report.tables()
 
@@ -132,7 +130,7 @@ class Evaluation:
         border = voice_border(held_out.notes_by_gender(self.corpus.training))
         evaluation = SongEvaluation(stages, self.probe, self.whisper, border, self._keep_song)
         report = evaluation.run(self._prompts(), Budget(self.clock.until(1.0), least=2))
-        log.info("songs: %d", len(report.songs))
+        print(f"songs: {len(report.songs)}", flush=True)
         self.report.facts["songs"] = {"voice_border_hz": border, **report.to_json()}
         self.report.tables += report.tables()
 
@@ -143,7 +141,7 @@ class Evaluation:
             f"listened to choose anything. Pack {facts['id']} {facts['version']} ({facts['sha256'][:12]})."
         )
         self.report.write(self.args.out, heading)
-        log.info("wrote %s", self.args.out / "evaluate.md")
+        print((self.args.out / "evaluate.md").read_text(encoding="utf-8"))
 
     # -- what the parts are made of -----------------------------------------------------------------
 
@@ -219,7 +217,11 @@ class Evaluation:
 
 
 def asked_of(excerpt: Excerpt) -> Asked:
-    """What the prompt of an excerpt asks for. A voice alone keeps no tempo that could be measured well,
-    but is asked all the same: the ground truth beside it says how much that means."""
+    """What the prompt of an excerpt asks for, as far as it can be heard.
+
+    With a band the pitch is the bass', so gender is judged in voices alone. A voice alone hardly has a tempo,
+    but is asked for it all the same: the ground truth beside it says how much that means.
+    """
     song = excerpt.song
-    return Asked(song.get("bpm"), song.get("key"), song.get("gender"))
+    gender = song.get("gender") if excerpt.kind == held_out.A_CAPPELLA else None
+    return Asked(song.get("bpm"), song.get("key"), gender)

@@ -92,7 +92,7 @@ class SongReport:
 
 STYLE_NOTE = (
     "Share of songs where an estimator hears what was asked for: tempo within 4 % (octave: half and double "
-    "count too), key (near: MIREX part marks), gender by median pitch (means little with a band). The ground "
+    "count too), key (near: MIREX part marks), gender by median pitch (of voices alone). The ground "
     "truth is the most that can be reached: there the estimators themselves err."
 )
 
