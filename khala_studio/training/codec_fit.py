@@ -1,4 +1,4 @@
-"""The codec's closed-form start: statistics, principal components, residual k-means, and the decoder's first weights."""
+"""The codec's closed-form start: statistics, bases, residual k-means, the decoder's first weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEW = 1e-2  # floor of the bin scale relative to its largest
 
 
 def principal(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Leading directions [features, n] and their variances [n] of samples [m, features] (mean taken as zero)."""
+    """Samples [m, features] -> leading directions [features, n], variances [n]. The mean is taken as zero."""
     values, vectors = torch.linalg.eigh((x.T @ x).double() / len(x))
     return vectors.flip(1)[:, :n].float(), values.flip(0)[:n].float()
 
@@ -60,7 +60,11 @@ def fit_features(codec: Codec, batches: Batches, rounds: int) -> None:
 
 @torch.no_grad()
 def fit_scale(codec: Codec, batches: Batches, rounds: int) -> Tensor:
-    """Mean and scale of the latent: how much of the quantiser's attention each part gets. Returns latents [n, D]."""
+    """Mean and scale of the latent: how much of the quantiser's attention each part gets.
+
+    Returns:
+        The latents [n, D] they were fitted on.
+    """
     encoder, parts = codec.encoder, codec.config.parts
     encoder.mean.zero_()
     encoder.scale.fill_(1.0)
@@ -82,7 +86,7 @@ def fit_scale(codec: Codec, batches: Batches, rounds: int) -> Tensor:
 def fit_quantizer(
     quantizer: Quantizer, latents: Tensor, iterations: int = 4, first_iterations: int = 12
 ) -> None:
-    """Residual k-means, layer after layer. Centroids are means over the whole latent, cut to the layer's rank."""
+    """Residual k-means, layer by layer: centroids are means over the latent, cut to the layer's rank."""
     residual = latents.float().clone()
     n_codes, rank = quantizer.codebooks.shape[1:]
     quantizer.levels[0] = 0.5 * torch.log2((residual**2).mean())

@@ -1,4 +1,4 @@
-"""Losses of the codec: spectra at many resolutions, the tune, the loudness, and the wave path's own coefficients."""
+"""Losses of the codec: spectra at many resolutions, tune, loudness, the wave path's own coefficients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,13 @@ class CodecLoss:
         weight: Tensor,
         rng: np.random.Generator,
     ) -> tuple[Tensor, dict[str, float]]:
-        """sound, target [B, 2, N]; wave, wave_target [B, 2, S, bins]; weight [B]: how much the exact waveform counts."""
+        """Returns the loss and its parts, to be logged.
+
+        Args:
+            sound, target: [B, 2, N].
+            wave, wave_target: [B, 2, S, bins], the compressed MDCT of the wave path.
+            weight: [B], how much the exact waveform counts.
+        """
         sound, target = sound[:, :, EDGE:-EDGE], target[:, :, EDGE:-EDGE]
         if rng.random() < 0.5:
             sound, target = _mid_side(sound), _mid_side(target)

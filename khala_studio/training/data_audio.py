@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-PHONES = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
+PHONES = (
+    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
+).split()
 PHONE_INDEX = {phone: i + 1 for i, phone in enumerate(PHONES)}  # 0 is silence
 LOWEST_NOTE = 36  # MIDI; pitch class 0 means that nothing is sung
 

@@ -1,7 +1,7 @@
 """The codec as two graphs: waveform -> codes, and codes [k, T] of any depth k -> waveform.
 
-Bases that a formula gives (MDCT, windows, oscillators) are written as that formula; ONNX Runtime evaluates it once,
-when it opens the file, so they cost no bytes. Phases are integer products: exact at any length of song.
+Bases that a formula gives (MDCT, windows, oscillators) are written as that formula; ONNX Runtime evaluates it
+once, when it opens the file, so they cost no bytes. Phases are integer products: exact at any length of song.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The noise that the codec's decoder shapes: fixed, so that chunks join and the same codes sound the same. numpy only."""
+"""The noise that the codec's decoder shapes. numpy only.
+
+It is fixed, so that chunks join and the same codes sound the same.
+"""
 
 from __future__ import annotations
 

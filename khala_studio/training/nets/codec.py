@@ -1,15 +1,16 @@
-"""The starter's codec: a structured frame-domain codec, 64 layers of residual vector quantisation over 44.1 kHz stereo.
+"""The starter's codec: 64 layers of residual vector quantisation of structured frames, 44.1 kHz stereo.
 
-The latent of a frame (2,048 samples) is a concatenation of four parts, each with a closed-form start (principal
-components of a feature), so that a short training run refines sound instead of discovering it:
+The latent of a frame (2,048 samples) is a concatenation of four parts, each with a closed-form start
+(principal components of a feature), so that a short training run refines sound instead of discovering it:
 
     voice   a small network's summary of what the singer does (phone, pitch, vocal spectrum)
     env     band loudness of mid and side at four subframes, log scale
     tone    amplitudes of partials on a quarter-tone grid, log scale, mid
     wave    MDCT coefficients (hop 512), sign-preserving square root
 
-The decoder sums three synthesis paths: oscillators at the quarter-tone grid, noise shaped by the band loudness, and an
-ordinary inverse MDCT. The first two carry the early layers, the last takes over as layers are added.
+The decoder sums three synthesis paths: oscillators at the quarter-tone grid, noise shaped by the band
+loudness, and an ordinary inverse MDCT. The first two carry the early layers, the last takes over as layers
+are added.
 
 Shapes: B batch, T frames, N samples (N = T * hop), S = 4 * T subframes, D latent size, Q layers, K entries.
 """
@@ -118,7 +119,11 @@ def band_matrices(hop: int, n_bands: int, sample_rate: int) -> tuple[Tensor, Ten
 
 
 def tone_cycles(config: CodecConfig) -> np.ndarray:
-    """[bins] int64: phase advance of each oscillator a sample, in units of 1 / PHASE_CYCLE turn (quarter tones from 55 Hz)."""
+    """Phase advance of each oscillator a sample (quarter tones from 55 Hz).
+
+    Returns:
+        [bins] int64, in units of 1 / PHASE_CYCLE turn.
+    """
     hz = 55.0 * 2 ** (np.arange(config.tone_bins) / 24)
     return np.round(hz / config.sample_rate * PHASE_CYCLE).astype(np.int64)
 
@@ -185,14 +190,20 @@ class Features(nn.Module):
         return frames @ self.mdct
 
     def envelope(self, spectrum: Tensor) -> Tensor:
-        """MDCT [B, 2, S, bins] -> log band rms, smoothed over three subframes, mean removed [B, 2, S, bands]."""
+        """MDCT [B, 2, S, bins] -> log band rms [B, 2, S, bands].
+
+        Smoothed over three subframes, mean removed.
+        """
         power = (spectrum * spectrum) @ self.band_mean
         edged = torch.cat([power[:, :, :1], power, power[:, :, -1:]], 2)
         power = 0.25 * edged[:, :, :-2] + 0.5 * power + 0.25 * edged[:, :, 2:]
         return 0.5 * torch.log(power + 1e-9) - self.env_mean[:, None]
 
     def tone(self, mid: Tensor) -> Tensor:
-        """[B, N] -> log amplitude of the strongest partial at each quarter tone, mean removed [B, T, tone_bins]."""
+        """Mid [B, N] -> log amplitude of each quarter tone's strongest partial [B, T, tone_bins].
+
+        Mean removed.
+        """
         half = TONE_WINDOW // 2
         frames = F.pad(mid, (half - self.config.hop // 2, half)).unfold(-1, TONE_WINDOW, self.config.hop)
         frames = frames[:, : mid.shape[1] // self.config.hop] * self.window
@@ -202,7 +213,11 @@ class Features(nn.Module):
         return torch.log(peaks.sqrt() * (4 / TONE_WINDOW) + 1e-5) - self.tone_mean
 
     def forward(self, waveform: Tensor) -> dict[str, Tensor]:
-        """[B, 2, N] -> env [B, T, 4*2*bands], tone [B, T, bins], wave [B, S, 2*bins] (compressed, unit rms)."""
+        """The three features of a waveform [B, 2, N].
+
+        Returns:
+            env [B, T, 4 * 2 * bands], tone [B, T, tone_bins], wave [B, S, 2 * bins] (compressed, unit rms).
+        """
         left, right = waveform[:, 0], waveform[:, 1]
         mid_side = torch.stack([left + right, left - right], 1) * 0.5
         spectrum = self.spectrum(mid_side)
@@ -235,7 +250,10 @@ class VoiceNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Waveform [B, 2, N] -> latent [B, T, D] whose dimensions have the power that the quantiser should give them."""
+    """Waveform [B, 2, N] -> latent [B, T, D].
+
+    Its dimensions have the power that the quantiser should give them.
+    """
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -262,8 +280,11 @@ class Encoder(nn.Module):
 
 
 class Quantizer(nn.Module):
-    """Residual vector quantiser. Layer k's vectors are `projections[k] @ codebooks[k, c]`: rank-limited, so that 64 layers fit in
-    two megabytes. `levels[n]` is log2 of the rms that is left after n layers."""
+    """Residual vector quantiser.
+
+    Layer k's vectors are `projections[k] @ codebooks[k, c]`: rank-limited, so that 64 layers fit in two
+    megabytes. `levels[n]` is log2 of the rms that is left after n layers.
+    """
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -404,7 +425,7 @@ class Decoder(nn.Module):
         return torch.exp(log.clamp(max=2.0)) * peak
 
     def noise_gain(self, latent: Tensor, hidden: Tensor, level: Tensor, amplitude: Tensor) -> Tensor:
-        """Gain of each MDCT bin [B, 2, S, bins]; the power of the partials is taken from the mid channel's."""
+        """Gain of each MDCT bin [B, 2, S, bins]; the partials' power is taken from the mid channel's."""
         batch, frames, _ = latent.shape
         shape = (batch, frames * SUBFRAMES, STEREO, self.config.env_bands)
         log = self.env_read(latent).reshape(shape) + self.env_mean
