@@ -36,7 +36,7 @@ def drums(bpm: float, seconds: float = 16.0) -> Floats:
 
 
 def cadence(tonic: int, third: int) -> Floats:
-    """[2, N] tonic, fourth, fifth, tonic as triads, the fifth's major; `tonic` as MIDI, `third` in semitones."""
+    """[2, N] tonic, fourth, fifth, tonic as triads (V is major); `tonic` as MIDI, `third` in semitones."""
     chords = [
         sum(tone(440 * 2 ** ((tonic + root + step - 69) / 12), 1.0, 4) for step in (0, mediant, 7))
         for root, mediant in ((0, third), (5, third), (7, 4), (0, third))
