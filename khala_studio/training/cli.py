@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from typing import Any
 
@@ -53,4 +54,5 @@ def run_step(parent: argparse.ArgumentParser, step: str, arguments: list[str]) -
         return 2
     parser = type(parent)(prog=f"{parent.prog} {step}", description=f"{what[:1].upper()}{what[1:]}.")
     module.add_arguments(parser)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     return int(module.main(parser.parse_args(arguments)) or 0)
