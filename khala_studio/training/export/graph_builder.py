@@ -12,6 +12,7 @@ Runtime does that once, while it opens the file (constant folding).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -226,28 +227,25 @@ class GraphBuilder:
             rows = quantise.int8_rows(weight, levels)
             return self._store(name, rows.values.T), self._store(f"{name}.scale", rows.scales.reshape(-1))
         blocks = quantise.int4_blocks(weight)
-        scales = quantise.int8_rows(blocks.widened(weight.shape[1]), levels).scales
-        steps = self._store(f"{name}.step", scales)
-        whole = self.op("Round", [self.op("Div", [self._widened(name, blocks, weight.shape[1]), steps])])
-        values = self.cast(str(self.op("Transpose", [whole], perm=[1, 0])), "int8")
-        return values, str(self.op("Squeeze", [steps, self.constant([1])]))
+        steps = quantise.int8_rows(blocks.widened(weight.shape[1]), levels).scales  # [out, 1]
+        # The nibbles widen to multiples of each output's step, not to weights: one multiplication does both.
+        n_out, n_blocks = blocks.packed.shape[:2]
+        in_steps = (blocks.scales.reshape(n_out, n_blocks) / steps).reshape(-1)
+        widened = self._widened(name, dataclasses.replace(blocks, scales=in_steps), weight.shape[1])
+        whole = self.cast(self.op("Round", [widened]), "int8")
+        values = str(self.op("Transpose", [whole], perm=[1, 0]))
+        return values, self._store(f"{name}.step", steps.reshape(-1))
 
     def _widened(self, name: str, blocks: quantise.Int4Blocks, n_in: int) -> str:
         """Nibbles -> float32 [N, n_in]; folded when the file is opened, like every constant expression."""
-        packed = self._store(name, blocks.packed)
-        nibbles = [
-            self.op("BitwiseAnd", [packed, self.constant(15, "uint8")]),
-            self.op("BitShift", [packed, self.constant(4, "uint8")], direction="RIGHT"),
-        ]
-        last = self.constant([-1])
-        pairs = self.op("Concat", [self.op("Unsqueeze", [half, last]) for half in nibbles], axis=-1)
-        shape = self.constant([*blocks.packed.shape[:2], blocks.block])
-        levels = self.cast(str(self.op("Reshape", [pairs, shape])), "float32")
-        centred = self.op("Sub", [levels, self.constant(8, "float32")])
-        scales = self.initialiser(
-            f"{name}.scale", blocks.scales.reshape(*blocks.packed.shape[:2], 1), "float16"
-        )
-        rows = self.op(
-            "Reshape", [self.op("Mul", [centred, scales]), self.constant([blocks.packed.shape[0], -1])]
-        )
+        n_out, n_blocks = blocks.packed.shape[:2]
+        both = np.arange(256)
+        levels = np.stack([both & 15, both >> 4], axis=1) - 8  # of a byte's two nibbles
+        byte = self.cast(self._store(name, blocks.packed), "int32")
+        pairs = self.op("Gather", [self.constant(levels, "float32"), byte])  # [N, n_blocks, block / 2, 2]
+        centred = self.op("Reshape", [pairs, self.constant([n_out, n_blocks, blocks.block])])
+        scales = self.initialiser(f"{name}.scale", blocks.scales.reshape(n_out, n_blocks, 1), "float16")
+        rows = self.op("Reshape", [self.op("Mul", [centred, scales]), self.constant([n_out, -1])])
+        if n_in == n_blocks * blocks.block:
+            return str(rows)
         return str(self.op("Slice", [rows, self.constant([0]), self.constant([n_in]), self.constant([1])]))

@@ -125,7 +125,7 @@ def _head(
             raise ValueError("a head factored through the codec needs the codec's codebooks")
         narrow = g.gather_rows("head_proj", state["head_proj"], layer, storage)  # [1, D, d]
         entries = g.gather_rows("codebooks", codebooks, layer, storage)  # [1, C, d]
-        bias = g.gather_rows("head_bias", state["head_bias"], layer)  # [1, C]
+        bias = g.gather_rows("head_bias", state["head_bias"], layer, _bias_storage(storage))  # [1, C]
         queries = g.op("MatMul", [frames, narrow])
         return str(g.op("Add", [g.op("MatMul", [queries, _swap(g, entries)]), bias]))
 
@@ -137,7 +137,13 @@ def _head(
     if "lm_head.bias" not in state:
         return str(logits)
     biases = state["lm_head.bias"][-n_rows:].reshape(-1, vocabulary.codebook_size)
-    return str(g.op("Add", [logits, g.gather_rows("lm_head.bias", biases, layer)]))
+    bias = g.gather_rows("lm_head.bias", biases, layer, _bias_storage(storage))
+    return str(g.op("Add", [logits, bias]))
+
+
+def _bias_storage(storage: Storage) -> Storage:
+    """Biases are log-probabilities; a byte each is too coarse for the likely codes."""
+    return "float32" if storage == "float32" else "float16"
 
 
 def _swap(g: GraphBuilder, matrix: str) -> str:
