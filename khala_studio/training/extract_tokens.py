@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,14 @@ def main(args: argparse.Namespace) -> int:
     offset = 0
     for split in ("train", "valid"):
         corpus = AudioCorpus(args.corpus, split)
+        sung: set[str] = set()
         for index, song in enumerate(corpus.songs):
-            for variant, codes in song_codes(codec, corpus, song).items():
+            vocals = song["id"].rsplit("-", 1)[
+                0
+            ]  # arrangements of a song share its vocals: alone, once is enough
+            variants = VARIANTS[:1] if vocals in sung else VARIANTS
+            sung.add(vocals)
+            for variant, codes in song_codes(codec, corpus, song, variants).items():
                 rows.append(
                     {
                         "id": song["id"],
@@ -61,22 +68,21 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def song_codes(codec: Codec, corpus: AudioCorpus, song: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Variant -> codes int16 [64, T], T covering the whole song."""
+def song_codes(
+    codec: Codec, corpus: AudioCorpus, song: dict[str, Any], wanted: Sequence[str] = VARIANTS
+) -> dict[str, np.ndarray]:
+    """Variant -> codes int16 [64, T], T covering the whole song; variants without sound are left out."""
     hop = codec.config.hop
     stems = corpus.stems(song, 0, -(-song["samples"] // hop) * hop)
-    variants = {"mix": stems.sum(0)}
-    if stems[0].any():
-        variants["acappella"] = stems[0]
-    if stems[1:].any():
-        variants["instrumental"] = stems[1:].sum(0)
+    sounds = {"mix": stems.sum(0), "acappella": stems[0], "instrumental": stems[1:].sum(0)}
     device = codec.encoder.mean.device
     return {
         name: codec.encode(torch.from_numpy(np.ascontiguousarray(sound)).to(device))
         .cpu()
         .numpy()
         .astype(np.int16)
-        for name, sound in variants.items()
+        for name, sound in sounds.items()
+        if name in wanted and sound.any()
     }
 
 
