@@ -68,12 +68,10 @@ class CodesFolder:
         rows = [row for row in _read_lines(codes / "codes.jsonl") if row["split"] == split]
         if not rows:
             raise ValueError(f"{codes} holds no codes of the {split} split.")
-        variants: dict[str, set[str]] = {}
-        for row in rows:
-            variants.setdefault(row["id"], set()).add(row["variant"])
         self.recordings = [
-            Recording(songs[row["id"]], _kind(row["variant"], variants[row["id"]]), row["offset"], row["frames"])
+            Recording(song, _kind(row["variant"], song), row["offset"], row["frames"])
             for row in rows
+            for song in [songs[row["id"]]]
         ]
         shares = {"song": "mix", "a cappella": "acappella", "instrumental": "instrumental"}
         weights = np.array([VARIANT_SHARES[shares[r.kind]] for r in self.recordings])
@@ -108,13 +106,11 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def _kind(variant: str, variants: set[str]) -> str:
-    """A mix without a band is a cappella, and without a voice instrumental."""
-    if variant == "acappella" or "instrumental" not in variants:
+def _kind(variant: str, song: dict[str, Any]) -> str:
+    """What one hears: a mix without words is instrumental."""
+    if variant == "acappella":
         return "a cappella"
-    if variant == "instrumental" or "acappella" not in variants:
-        return "instrumental"
-    return "song"
+    return "instrumental" if variant == "instrumental" or not song["lines"] else "song"
 
 
 def length_shares(progress: float) -> NDArray[np.float64]:
