@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ def main(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     codec = load_codec(args.codec, "cuda" if torch.cuda.is_available() else "cpu")
     args.out.mkdir(parents=True, exist_ok=True)
+    known = _Known(args.out, _fingerprint(codec))
     blocks: list[np.ndarray] = []
     rows: list[dict[str, Any]] = []
     offset = 0
@@ -47,25 +49,54 @@ def main(args: argparse.Namespace) -> int:
             ]  # arrangements of a song share its vocals: alone, once is enough
             variants = VARIANTS[:1] if vocals in sung else VARIANTS
             sung.add(vocals)
-            for variant, codes in song_codes(codec, corpus, song, variants).items():
-                rows.append(
-                    {
-                        "id": song["id"],
-                        "variant": variant,
-                        "split": split,
-                        "offset": offset,
-                        "frames": codes.shape[1],
-                    }
-                )
+            found = known.of(song["id"]) or song_codes(codec, corpus, song, variants)
+            for variant, codes in found.items():
+                frames = codes.shape[1]
+                row = {
+                    "id": song["id"],
+                    "variant": variant,
+                    "split": split,
+                    "offset": offset,
+                    "frames": frames,
+                }
+                rows.append(row)
                 blocks.append(codes)
-                offset += codes.shape[1]
+                offset += frames
             if index % 50 == 0:
                 log.info("tokens: %s %d of %d songs", split, index, len(corpus.songs))
-    _write(args.out, np.concatenate(blocks, 1), rows)
+    _write(args.out, np.concatenate(blocks, 1), rows, _fingerprint(codec))
     log.info(
         "tokens: %d items, %.1f hours", len(rows), offset * codec.config.hop / codec.config.sample_rate / 3600
     )
     return 0
+
+
+class _Known:
+    """Codes of an earlier run with the same encoder, so that a corpus that grew is not encoded anew."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        note = folder / "codec.txt"
+        if note.exists() and note.read_text(encoding="utf-8") == fingerprint:
+            self._codes = np.load(folder / "codes.npy")
+            for line in (folder / "codes.jsonl").read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                self._rows.setdefault(row["id"], []).append(row)
+
+    def of(self, song: str) -> dict[str, np.ndarray]:
+        return {
+            row["variant"]: self._codes[:, row["offset"] : row["offset"] + row["frames"]]
+            for row in self._rows.get(song, [])
+        }
+
+
+def _fingerprint(codec: Codec) -> str:
+    """Of all that decides the codes."""
+    digest = hashlib.sha256()
+    for module in (codec.encoder, codec.quantizer):
+        for name, value in module.state_dict().items():
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def song_codes(
@@ -86,7 +117,10 @@ def song_codes(
     }
 
 
-def _write(folder: Path, codes: np.ndarray, rows: list[dict[str, Any]]) -> None:
+def _write(folder: Path, codes: np.ndarray, rows: list[dict[str, Any]], fingerprint: str) -> None:
+    note = folder / "codec.txt"
+    note.unlink(missing_ok=True)
     np.save(folder / "codes.tmp.npy", codes)
     (folder / "codes.tmp.npy").replace(folder / "codes.npy")
     (folder / "codes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    note.write_text(fingerprint, encoding="utf-8")

@@ -1,7 +1,9 @@
 """`khala-studio train tokenizer`: style tags and a pronouncing dictionary -> the data of tokenizer.json."""
 
+import argparse
 import json
 import re
+import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,6 +84,24 @@ def write(lexicon: Path | Pronunciations, path: Path) -> None:
     """Write tokenizer.json, about 2.5 MB with the whole dictionary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(build(lexicon), ensure_ascii=False), encoding="utf-8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("train/tokenizer.json"))
+    parser.add_argument(
+        "--cache", type=Path, help="where fetched packages are kept (default: the user's cache)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from khala_studio.training.corpus.sources import SourceError, load_lexicon
+
+    try:
+        write(load_lexicon(args.cache), args.out)
+    except SourceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 def tokens() -> list[str]:
