@@ -139,6 +139,7 @@ class Job(Generic[T]):
 
 
 def _stop_signals() -> list[int]:
+    # Also where a shell started us in the background with SIGINT ignored: stopping loses nothing.
     numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     hang_up = getattr(signal, "SIGHUP", None)  # the terminal was closed; nohup ignores it
     if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:

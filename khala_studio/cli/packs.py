@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     listing = actions.add_parser("list", help="what is here")
     listing.set_defaults(run=list_packs)
-    verifying = actions.add_parser("verify", help="hold every file against the hashes in pack.json")
+    verifying = actions.add_parser("verify", help="hold every file and graph against pack.json")
     verifying.add_argument("pack", nargs="?", metavar="ID-or-PATH", help="one pack (default: all)")
     verifying.set_defaults(run=verify_packs)
     installing = actions.add_parser("install", help="install a pack from a zip file")
@@ -54,7 +54,9 @@ def describe(pack: FoundPack) -> str:
 
 
 def verify_packs(args: argparse.Namespace) -> int:
-    """Check one pack or all; 2 if one is broken."""
+    """Check one pack or all: sizes, hashes, inputs and outputs of the graphs; 2 if one is broken."""
+    from khala_studio.engine.errors import EngineError
+    from khala_studio.engine.sessions import check_graphs
     from khala_studio.packs.errors import PackError
     from khala_studio.packs.store import PackStore, verify
 
@@ -66,7 +68,8 @@ def verify_packs(args: argparse.Namespace) -> int:
     for folder in folders:
         try:
             manifest = verify(folder)
-        except PackError as error:
+            check_graphs(folder)
+        except (PackError, EngineError) as error:
             print(f"{folder.name}: broken. {error}")
             code = WRONG_REQUEST
         else:

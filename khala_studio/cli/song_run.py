@@ -131,7 +131,7 @@ class SongRun:
         take, folder = self._recorder.take, self._plan.folder.path
         self._recorder = None
         self._done += 1
-        self._screen.say(f"{folder / SONG}: depth {take.depth}, seed {take.request.seed}")
+        self._screen.say(f"{folder / SONG}: depth {take.request.depth}, seed {take.request.seed}")
 
     def _conclude(self) -> int:
         self._screen.close()

@@ -20,7 +20,8 @@ LYRICS = "[Verse]\nhello world\nsing a song\n[Chorus]\nthe light is low\n"
 
 # A tiny net is done at once; this one takes its time, so that there is something to stop.
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 from khala_studio.cli import main, opening, recorder
 recorder.SAVE_EVERY = 0.2
 real = opening.open_stages

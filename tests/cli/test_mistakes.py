@@ -310,7 +310,7 @@ def test_any_arguments_end_in_a_sentence(capsys, tmp_path, pack, monkeypatch):
     ]
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
-        for _ in range(300):
+        for _ in range(150):
             line = [rng.choice(words) for _ in range(rng.randrange(1, 8))]
             if "train" not in line[:1]:
                 assert main(line) in (0, 2), line

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -12,8 +13,7 @@ import pytest
 from khala_studio.project.store import TakeFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-PATIENCE = 20  # seconds until a process has started on a busy machine
-SOON = 1.5  # "within a second", and half of one for a busy machine
+PATIENCE = 60  # seconds until a process has started on a busy machine
 
 
 def wait_for(condition):
@@ -37,6 +37,14 @@ def stop(process, number):
     return code, time.monotonic() - began
 
 
+@pytest.fixture
+def soon():
+    """One second, and more on a machine that is busy with other things."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import numpy"], check=True)
+    return 1 + 4 * (time.monotonic() - began)
+
+
 @pytest.fixture(scope="module")
 def whole(pack, tmp_path_factory):
     """The song that was never stopped."""
@@ -55,7 +63,7 @@ def whole(pack, tmp_path_factory):
     [("TokensReady", signal.SIGINT, "compose"), ("Progress", signal.SIGTERM, "sharpen")],
 )
 def test_a_stopped_song_is_kept_and_refine_ends_it(
-    start, run, pack, lyrics, tmp_path, whole, event, number, slow
+    start, run, pack, lyrics, tmp_path, whole, soon, event, number, slow
 ):
     out = tmp_path / "song"
     process = start("generate", lyrics, "-o", out, "--pack", pack, "--seconds", 4, "--events", **{slow: 0.1})
@@ -65,7 +73,7 @@ def test_a_stopped_song_is_kept_and_refine_ends_it(
     code, seconds = stop(process, number)
     err = process.stderr.read()
     assert code == 130, err
-    assert seconds < SOON
+    assert seconds < soon
     assert "khala-studio refine" in err
     assert "Traceback" not in err
     take = TakeFolder(out).load()
@@ -93,7 +101,7 @@ def test_kill_9_loses_little(start, run, pack, lyrics, tmp_path, whole):
     assert {p.name for p in out.iterdir()} == {"codes.npy", "draft.wav", "song.wav", "take.json"}
 
 
-def test_a_second_signal_ends_at_once(start, pack, lyrics, tmp_path):
+def test_a_second_signal_ends_at_once(start, pack, lyrics, tmp_path, soon):
     # One step takes ten seconds: the first signal waits for its grace, the second does not.
     process = start("generate", lyrics, "-o", tmp_path / "song", "--pack", pack, "--events", sharpen=10)
     wait_for(lambda: "sharpen" in process.stdout.readline())
@@ -102,17 +110,17 @@ def test_a_second_signal_ends_at_once(start, pack, lyrics, tmp_path):
     time.sleep(0.1)
     code, seconds = stop(process, signal.SIGINT)
     assert code == 130
-    assert seconds < 0.5
+    assert seconds < soon - 0.5
 
 
-def test_an_engine_that_does_not_hear_is_left_behind(start, pack, lyrics, tmp_path):
+def test_an_engine_that_does_not_hear_is_left_behind(start, pack, lyrics, tmp_path, soon):
     out = tmp_path / "song"
     process = start("generate", lyrics, "-o", out, "--pack", pack, "--events", sharpen=10)
     wait_for(lambda: "sharpen" in process.stdout.readline())
     time.sleep(0.2)
     code, seconds = stop(process, signal.SIGINT)
     assert code == 130
-    assert seconds < SOON
+    assert seconds < soon
     assert TakeFolder(out).load().depth >= 2
 
 
