@@ -1,6 +1,7 @@
-"""What the two transformers train on: songs' codes, cut at line boundaries, with the words that are sung in them.
+"""What the two transformers train on: songs' codes, cut at line boundaries, with the words sung in them.
 
-Reads the codes folder (`codes.npy` int16 [64, T_total], `codes.jsonl`) and the corpus' `songs.jsonl` with numpy alone.
+Reads the codes folder (`codes.npy` int16 [64, T_total], `codes.jsonl`) and the corpus' `songs.jsonl` with
+numpy alone.
 """
 
 from __future__ import annotations
@@ -91,12 +92,16 @@ class CodesFolder:
         return cut(recording, length, rng, max_frames)
 
     def unigram_bits(self, n_layers: int, frames: int = 400_000) -> NDArray[np.float64]:
-        """[n_layers] entropy of the codes by layer, which is what a model that knows only frequencies scores."""
-        sample = np.concatenate([self.codes[:n_layers, r.offset : r.offset + r.frames] for r in self.recordings], 1)
+        """[n_layers] entropy of the codes by layer: the score of a model that knows only frequencies."""
+        sample = np.concatenate(
+            [self.codes[:n_layers, r.offset : r.offset + r.frames] for r in self.recordings], 1
+        )
         sample = sample[:, :: max(1, sample.shape[1] // frames)]
         bits = []
         for row in sample:
-            share = (np.bincount(row, minlength=SPEC.codebook_size) + 0.5) / (len(row) + 0.5 * SPEC.codebook_size)
+            share = (np.bincount(row, minlength=SPEC.codebook_size) + 0.5) / (
+                len(row) + 0.5 * SPEC.codebook_size
+            )
             bits.append(-(share * np.log2(share)).sum())
         return np.array(bits)
 
@@ -125,7 +130,11 @@ def cut(recording: Recording, length: str, rng: np.random.Generator, max_frames:
     if length == "song" and recording.frames <= max_frames:
         song = recording.song
         return Excerpt(
-            recording, 0, recording.frames, tuple(range(len(song["lines"]))), tuple(range(len(song["sections"])))
+            recording,
+            0,
+            recording.frames,
+            tuple(range(len(song["lines"]))),
+            tuple(range(len(song["sections"]))),
         )
     lines = _choose_lines(recording.song, length, rng)
     while True:
@@ -170,7 +179,9 @@ def _truncate(excerpt: Excerpt, max_frames: int) -> Excerpt:
     )
 
 
-def _cut_instrumental(recording: Recording, length: str, rng: np.random.Generator, max_frames: int) -> Excerpt:
+def _cut_instrumental(
+    recording: Recording, length: str, rng: np.random.Generator, max_frames: int
+) -> Excerpt:
     """A window of 3-6, 6-12 or 10-20 s, or the whole song as far as the limit allows."""
     seconds = {"line": (3, 6), "couplet": (6, 12), "section": (10, 20), "song": (1e3, 1e3 + 1)}[length]
     frames = min(max_frames, recording.frames, SPEC.frames(rng.uniform(*seconds)))

@@ -18,7 +18,8 @@ DRAW_EVERY = 300.0  # s; drawing takes about one
 class CurveLog:
     """Appends rows to `path` (a CSV) and draws them beside it as PNG now and then.
 
-    A column that appears later widens the file; cells without a value stay empty. An existing file is continued.
+    A column that appears later widens the file; cells without a value stay empty. A file that is there is
+    continued.
     """
 
     def __init__(self, path: Path) -> None:

@@ -227,7 +227,9 @@ class _Clock:
 
 def add_loop_arguments(parser: argparse.ArgumentParser, learning_rate: float) -> None:
     """The options that both trainers share."""
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time in all, earlier runs counted in")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="training time in all, earlier runs counted in"
+    )
     parser.add_argument("--steps", type=int, help="a budget of steps instead of minutes")
     parser.add_argument("--learning-rate", type=float, default=learning_rate)
     parser.add_argument("--warmup", type=int, default=100, help="steps until the full learning rate")
@@ -238,7 +240,9 @@ def add_loop_arguments(parser: argparse.ArgumentParser, learning_rate: float) ->
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
     parser.add_argument("--optimizer", default="muon", choices=["muon", "adamw"])
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="fuse with torch.compile")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=True, help="fuse with torch.compile"
+    )
     parser.add_argument("--validate-every", type=float, default=300.0, help="seconds between validations")
     parser.add_argument("--restart", action="store_true", help="begin anew even if there is a checkpoint")
 

@@ -15,13 +15,15 @@ class Muon:
     """Momentum whose update is made orthogonal by a Newton-Schulz iteration (Jordan et al. 2024).
 
     Scaled to the root mean square of an AdamW update (Liu et al. 2025), so that both share one learning rate.
-    Matrices of one shape are orthogonalised together: on small nets the launches would cost more than the work.
+    Matrices of one shape are orthogonalised together: on small nets launches cost more than work.
     """
 
     COEFFICIENTS = (3.4445, -4.7750, 2.0315)
     ITERATIONS = 5
 
-    def __init__(self, parameters: Iterable[nn.Parameter], momentum: float = 0.95, weight_decay: float = 0.1) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], momentum: float = 0.95, weight_decay: float = 0.1
+    ) -> None:
         self.parameters = list(parameters)
         self.momentum, self.weight_decay = momentum, weight_decay
         self.buffers = [torch.zeros_like(p) for p in self.parameters]
@@ -38,7 +40,9 @@ class Muon:
             gradients = [self.parameters[i].grad for i in members]
             for i, gradient in zip(members, gradients, strict=True):
                 self.buffers[i].lerp_(gradient, 1 - self.momentum)
-            nesterov = [g.lerp(self.buffers[i], self.momentum) for i, g in zip(members, gradients, strict=True)]
+            nesterov = [
+                g.lerp(self.buffers[i], self.momentum) for i, g in zip(members, gradients, strict=True)
+            ]
             updates = orthogonalise(torch.stack(nesterov), self.ITERATIONS, self.COEFFICIENTS)
             scale = 0.2 * max(shape) ** 0.5 * rate
             for i, update in zip(members, updates, strict=True):
@@ -60,7 +64,7 @@ def orthogonalise(matrices: Tensor, iterations: int, coefficients: tuple[float, 
 
 
 class Optimizer:
-    """`use_muon` gives the 2-D weights under `layers.` to Muon. AdamW decays matrices, not tables, norms, biases."""
+    """`use_muon` gives the matrices under `layers.` to Muon. Tables, norms and biases do not decay."""
 
     def __init__(self, named: Named, learning_rate: float, use_muon: bool, weight_decay: float = 0.1) -> None:
         named = list(named)

@@ -81,7 +81,9 @@ class PromptMaker:
         words, positions, spans = self._sung(song, excerpt.lines, excerpt.sections)
         ids = np.concatenate((np.asarray(slots, np.int64)[: 1 + N_SLOTS], words))
         at = phones_of_frames(spans - SPEC.seconds(excerpt.start), excerpt.frames)
-        return SungPrompt(ids, np.where(at == NO_PHONE, NO_PHONE, positions[at] if len(positions) else NO_PHONE))
+        return SungPrompt(
+            ids, np.where(at == NO_PHONE, NO_PHONE, positions[at] if len(positions) else NO_PHONE)
+        )
 
     def _encode_words(
         self, song: _Hashable, lines: tuple[int, ...], sections: tuple[int, ...]
@@ -112,7 +114,12 @@ class _Hashable:
 def describe(excerpt: Excerpt, rng: np.random.Generator) -> dict[str, str]:
     """Tags that are true of the excerpt; a voice by its name or only by its gender."""
     song, kind = excerpt.recording.song, excerpt.recording.kind
-    style = {"genre": song["genre"], "tempo": str(5 * round(song["bpm"] / 5)), "key": song["key"], "kind": kind}
+    style = {
+        "genre": song["genre"],
+        "tempo": str(5 * round(song["bpm"] / 5)),
+        "key": song["key"],
+        "kind": kind,
+    }
     style["mood"] = song["mood"]
     if kind != "instrumental":
         style["voice"] = song["voice"] if rng.random() < 0.5 else song["gender"]
@@ -124,7 +131,7 @@ def describe(excerpt: Excerpt, rng: np.random.Generator) -> dict[str, str]:
 def sung_sections(
     song: dict[str, Any], lines: Sequence[int], sections: Sequence[int]
 ) -> tuple[Sections, NDArray[np.float64]]:
-    """The words of `lines` under their section tags, and when each phone is sung [M, 2] in seconds of the song."""
+    """The words of `lines` under their section tags, and when each phone is sung: [M, 2], in seconds."""
     phones_of_word: dict[int, list[int]] = {}
     for i, phone in enumerate(song["phones"]):
         phones_of_word.setdefault(phone[3], []).append(i)
@@ -145,7 +152,7 @@ def sung_sections(
 
 
 def phones_of_frames(spans: NDArray[np.float64], frames: int) -> NDArray[np.int64]:
-    """Index of the span [M, 2] (seconds, in order, not overlapping) that holds each frame's middle, or NO_PHONE."""
+    """Index of the span [M, 2] (seconds, in order, apart) that holds each frame's middle, or NO_PHONE."""
     if not len(spans):
         return np.full(frames, NO_PHONE)
     middle = (np.arange(frames) + 0.5) / SPEC.frame_rate

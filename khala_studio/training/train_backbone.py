@@ -91,7 +91,13 @@ class BackboneData:
     """Draws training packs; a pack depends on seed, step and progress alone."""
 
     def __init__(
-        self, folder: CodesFolder, prompts: PromptMaker, vocabulary: Vocabulary, seed: int, tokens: int, max_frames: int
+        self,
+        folder: CodesFolder,
+        prompts: PromptMaker,
+        vocabulary: Vocabulary,
+        seed: int,
+        tokens: int,
+        max_frames: int,
     ) -> None:
         self.folder, self.prompts, self.vocabulary = folder, prompts, vocabulary
         self.seed, self.tokens, self.max_frames = seed, tokens, max_frames
@@ -112,7 +118,9 @@ class BackboneData:
             items.append(item)
 
 
-def held_out_items(folder: CodesFolder, prompts: PromptMaker, max_frames: int, count: int = N_VALID) -> list[Item]:
+def held_out_items(
+    folder: CodesFolder, prompts: PromptMaker, max_frames: int, count: int = N_VALID
+) -> list[Item]:
     """The same excerpts in every run: lines, couplets and sections of sung recordings, complete prompts."""
     rng = np.random.default_rng(2026)
     sung = [r for r in folder.recordings if r.sung] or folder.recordings
@@ -154,7 +162,7 @@ class BackboneTask:
         return loss, {name: float(value) for name, value in values.items()}
 
     def bits(self, items: Sequence[Item], tokens: int) -> tuple[float, float, float]:
-        """Held-out bits a code of q0 and q1, and the share of frames whose phone the first guided head finds."""
+        """Held-out bits a code of q0, of q1, and the share of frames whose phone the guided heads find."""
         losses: list[list[Tensor]] = [[], []]
         found: list[float] = []
         for pack in _packs(items, tokens, self.net.backbone_config.vocabulary):
@@ -183,7 +191,11 @@ class _PhoneFinder:
         head, sizes = heads[0], list(self.pack.packing.lengths)
         query, key = q[:, head], k[:, head // self.aids.group]
         for a, b, target, prompt in zip(
-            query.split(sizes), key.split(sizes), self.pack.phone_at.split(sizes), self.pack.prompts, strict=True
+            query.split(sizes),
+            key.split(sizes),
+            self.pack.phone_at.split(sizes),
+            self.pack.prompts,
+            strict=True,
         ):
             rows = (target != IGNORE).nonzero()[:, 0]
             hits = (a[rows] @ b[:prompt].T).argmax(-1) == target[rows]
@@ -202,14 +214,20 @@ def _packs(items: Sequence[Item], tokens: int, vocabulary: Vocabulary) -> Iterat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--codes", type=Path, default=Path("train/codes"), help="folder written by `train tokens`")
+    parser.add_argument(
+        "--codes", type=Path, default=Path("train/codes"), help="folder written by `train tokens`"
+    )
     parser.add_argument("--corpus", type=Path, default=Path("train/corpus"), help="folder with songs.jsonl")
     parser.add_argument("--tokenizer", type=Path, default=Path("train/tokenizer.json"))
     parser.add_argument("--out", type=Path, default=Path("train/backbone"))
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--hidden", type=int, default=384, help="width, a multiple of 64")
-    parser.add_argument("--phone-weight", type=float, default=AidsConfig().phone_weight, help="0: without that aid")
-    parser.add_argument("--guide-weight", type=float, default=AidsConfig().guide_weight, help="0: without that aid")
+    parser.add_argument(
+        "--phone-weight", type=float, default=AidsConfig().phone_weight, help="0: without that aid"
+    )
+    parser.add_argument(
+        "--guide-weight", type=float, default=AidsConfig().guide_weight, help="0: without that aid"
+    )
     add_loop_arguments(parser, learning_rate=3e-3)
 
 
@@ -222,7 +240,10 @@ def main(args: argparse.Namespace) -> int:
     if args.restart:
         checkpoint.unlink(missing_ok=True)
     config = _config(args, vocabulary, checkpoint)
-    net, aids = BackboneNet(config).to(compute.device), BackboneAids(_aids(args, config), config).to(compute.device)
+    net, aids = (
+        BackboneNet(config).to(compute.device),
+        BackboneAids(_aids(args, config), config).to(compute.device),
+    )
     log.info("backbone: %.1f M parameters", count_parameters(net) / 1e6)
 
     train = CodesFolder(args.codes, args.corpus, "train")
@@ -245,7 +266,8 @@ def main(args: argparse.Namespace) -> int:
         q0, q1, found = task.bits(held_out, data.tokens)
         q0_shuffled, q1_shuffled, _ = task.bits(shuffled, data.tokens)
         return {
-            "valid q0": q0, "valid q1": q1, "valid q0 shuffled words": q0_shuffled, "valid q1 shuffled words": q1_shuffled,
+            "valid q0": q0, "valid q1": q1,
+            "valid q0 shuffled words": q0_shuffled, "valid q1 shuffled words": q1_shuffled,
             "words are worth": (q0_shuffled + q1_shuffled - q0 - q1) / 2, "phones found": found,
             "unigram q0": float(unigram[0]), "unigram q1": float(unigram[1]),
         }  # fmt: skip

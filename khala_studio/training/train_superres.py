@@ -67,7 +67,9 @@ class Mixture:
         return math.floor((step + 1) * self.causal_share) > math.floor(step * self.causal_share)
 
 
-def draw_layers(rng: np.random.Generator, n_codebooks: int, n_coarse: int = 2, count: int = LAYERS_AN_ITEM) -> list[int]:
+def draw_layers(
+    rng: np.random.Generator, n_codebooks: int, n_coarse: int = 2, count: int = LAYERS_AN_ITEM
+) -> list[int]:
     """Ascending; the first refined layers more often, since they matter most and have most to be learnt."""
     u = rng.random(count)
     return sorted({n_coarse + int((n_codebooks - n_coarse) * x * x) for x in u})
@@ -114,7 +116,9 @@ class _Parts:
         return RefinePack(tuple(self.prompts), tuple(self.codes), tuple(self.layers))
 
 
-def held_out_packs(folder: CodesFolder, prompts: PromptMaker, layers: Sequence[int], max_frames: int) -> list[RefinePack]:
+def held_out_packs(
+    folder: CodesFolder, prompts: PromptMaker, layers: Sequence[int], max_frames: int
+) -> list[RefinePack]:
     """Excerpts of held-out recordings, the same in every run; every pack asks for all `layers` of one."""
     rng = np.random.default_rng(2027)
     packs = []
@@ -160,13 +164,21 @@ class SuperresTask:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--codes", type=Path, default=Path("train/codes"), help="folder written by `train tokens`")
+    parser.add_argument(
+        "--codes", type=Path, default=Path("train/codes"), help="folder written by `train tokens`"
+    )
     parser.add_argument("--corpus", type=Path, default=Path("train/corpus"), help="folder with songs.jsonl")
     parser.add_argument("--tokenizer", type=Path, default=Path("train/tokenizer.json"))
-    parser.add_argument("--codec", type=Path, default=Path("train/codec/codec.pt"), help="checkpoint of `train codec`")
-    parser.add_argument("--init", type=Path, default=Path("train/backbone/backbone.pt"), help="checkpoint of `train backbone`")
+    parser.add_argument(
+        "--codec", type=Path, default=Path("train/codec/codec.pt"), help="checkpoint of `train codec`"
+    )
+    parser.add_argument(
+        "--init", type=Path, default=Path("train/backbone/backbone.pt"), help="checkpoint of `train backbone`"
+    )
     parser.add_argument("--out", type=Path, default=Path("train/superres"))
-    parser.add_argument("--random-init", action="store_true", help="only the shape is the backbone's, not the weights")
+    parser.add_argument(
+        "--random-init", action="store_true", help="only the shape is the backbone's, not the weights"
+    )
     parser.add_argument("--no-hybrid", action="store_true", help="refinement only, no causal steps")
     parser.add_argument("--causal-share", type=float, default=0.25, help="share of the causal steps")
     add_loop_arguments(parser, learning_rate=2e-3)

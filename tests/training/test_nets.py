@@ -39,7 +39,10 @@ def _one_thread():
     yield
     torch.set_num_threads(before)
 
-VOCABULARY = Vocabulary(audio_offset=30, end_of_song=3, superres_marker_base=29, n_codebooks=6, codebook_size=16)
+
+VOCABULARY = Vocabulary(
+    audio_offset=30, end_of_song=3, superres_marker_base=29, n_codebooks=6, codebook_size=16
+)
 
 
 def tiny_shape(vocab_size: int, output_rows: int, bias: bool = False) -> TransformerConfig:
@@ -69,7 +72,10 @@ def tiny_superres(factored: bool = True) -> SuperresNet:
 def codec_tables() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
     projections = torch.randn(6, 10, 5, generator=generator)
-    codebooks = torch.randn(6, 16, 5, generator=generator) * torch.tensor([3.0, 1, 0.3, 0.1, 0.03, 0.01])[:, None, None]
+    codebooks = (
+        torch.randn(6, 16, 5, generator=generator)
+        * torch.tensor([3.0, 1, 0.3, 0.1, 0.03, 0.01])[:, None, None]
+    )
     return {"quantizer.projections": projections, "quantizer.codebooks": codebooks}
 
 
@@ -95,11 +101,14 @@ def test_steps_with_a_cache_agree_with_the_whole(bias):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_both_ways_to_attend_agree(causal, monkeypatch):
+def test_attention_in_chunks_is_the_softmax_of_the_textbook(causal, monkeypatch):
+    monkeypatch.setattr(attention, "CHUNK", 4)
     q, k, v = torch.randn(20, 6, 8), torch.randn(20, 2, 8), torch.randn(20, 2, 8)
-    by_products = attention.attend_packed(q, k, v, (9, 11), causal)
-    monkeypatch.setattr(attention, "MATMUL_LIMIT", 0)
-    torch.testing.assert_close(by_products, attention.attend_packed(q, k, v, (9, 11), causal))
+    got = attention.attend_packed(q, k, v, (9, 11), causal)
+    for part in (slice(0, 9), slice(9, 20)):
+        mine = [x[part].transpose(0, 1)[None] for x in (q, k, v)]
+        expected = torch.nn.functional.scaled_dot_product_attention(*mine, is_causal=causal, enable_gqa=True)
+        torch.testing.assert_close(got[part], expected[0].transpose(0, 1).flatten(1))
 
 
 def test_rope_turns_halves_not_pairs():
@@ -191,7 +200,9 @@ def test_factored_weights_are_stored_in_the_units_of_the_codec():
     embedded = vectors @ state["latent_proj.weight"].T + state["layer_embed.weight"][layer]
     torch.testing.assert_close(net.embed_layers(codes[layer : layer + 1], layer), embedded)
     hidden = torch.randn(9, 32)
-    logits = hidden @ state["head_proj"][layer] @ state["quantizer.codebooks"][layer].T + state["head_bias"][layer]
+    logits = (
+        hidden @ state["head_proj"][layer] @ state["quantizer.codebooks"][layer].T + state["head_bias"][layer]
+    )
     torch.testing.assert_close(net.layer_logits(hidden, layer), logits)
     assert not torch.equal(state["head_proj"], net.head_proj)
 

@@ -1,7 +1,6 @@
 """Both trainers on a tiny corpus of chance: data, one falling loss each, exact resume. Needs torch."""
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from khala_studio.training.nets.config import to_dict  # noqa: E402
 from khala_studio.training.optim import Muon, orthogonalise  # noqa: E402
 from khala_studio.training.prompts import NO_PHONE, Dropout, PromptMaker, phones_of_frames  # noqa: E402
 from khala_studio.training.vocabulary import open_frontend, vocabulary_of  # noqa: E402
+from tests.training import tiny_corpus  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -27,10 +27,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-_spec = importlib.util.spec_from_file_location("tiny_corpus", Path(__file__).with_name("tiny_corpus.py"))
-tiny_corpus = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny_corpus)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +64,9 @@ def backbone(corpus, tmp_path_factory):
 
 
 def superres_args(corpus, out, backbone, *more):
-    return parsed(train_superres, corpus, out, "--codec", str(corpus / "codec.pt"), "--init", str(backbone), *more)
+    return parsed(
+        train_superres, corpus, out, "--codec", str(corpus / "codec.pt"), "--init", str(backbone), *more
+    )
 
 
 # --- data
@@ -111,7 +109,8 @@ def test_dropout_takes_slots_and_words(corpus):
     excerpt = cut(next(r for r in folder.recordings if r.sung), "song", rng, 900)
     bare = prompts.make(excerpt, rng, Dropout(slot=1.0, text=1.0))
     assert [frontend.tokens[i] for i in bare.ids[1:9]] == [
-        f"<{slot}:any>" for slot in ("genre", "voice", "tempo", "key", "mood", "instrument", "kind", "seconds")
+        f"<{slot}:any>"
+        for slot in ("genre", "voice", "tempo", "key", "mood", "instrument", "kind", "seconds")
     ]
     assert len(bare.ids) == 10
     assert (bare.phone_at == NO_PHONE).all()

@@ -18,7 +18,13 @@ def write(folder: Path, n_songs: int = 6, seed: int = 0) -> None:
         song = _song(f"{number:05d}-a", "valid" if number % 3 == 2 else "train", rng)
         songs.append(song)
         for variant in ("mix", "acappella", "instrumental"):
-            row = {"id": song["id"], "variant": variant, "split": song["split"], "offset": offset, "frames": FRAMES}
+            row = {
+                "id": song["id"],
+                "variant": variant,
+                "split": song["split"],
+                "offset": offset,
+                "frames": FRAMES,
+            }
             rows.append(row)
             offset += FRAMES
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,8 +46,9 @@ def _song(name: str, split: str, rng: np.random.Generator) -> dict[str, Any]:
         text = " ".join(word[0] for word in words[-3:])
         lines.append({"text": text, "start": begin, "end": begin + 1.15, "section": line + 1})
     return {
-        "id": name, "split": split, "seed": 0, "genre": "pop", "voice": "warm", "gender": "female", "bpm": 101.0,
-        "key": "C major", "mood": "happy", "instruments": ["piano"], "samples": FRAMES * 2048, "lyrics": "",
+        "id": name, "split": split, "seed": 0, "genre": "pop", "voice": "warm",
+        "gender": "female", "bpm": 101.0, "key": "C major", "mood": "happy",
+        "instruments": ["piano"], "samples": FRAMES * 2048, "lyrics": "",
         "sections": [{"name": "intro", "start": 0.0, "end": 0.4}, {"name": "verse", "start": 0.4, "end": 1.9},
                      {"name": "chorus", "start": 1.9, "end": 3.2}],
         "lines": lines, "words": words, "phones": phones, "notes": [],

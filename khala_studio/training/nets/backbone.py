@@ -15,7 +15,7 @@ IGNORE = -100  # target of a position that carries no loss (PyTorch's default ig
 
 
 class BackboneNet(Transformer):
-    """Causal over [prompt | q0 q1 q0 q1 ... | end]. Head rows: q0 codes, q1 codes, end of song, when sliced."""
+    """Causal over [prompt | q0 q1 q0 q1 ... | end]. Rows of a sliced head: q0 codes, q1 codes, end."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config.transformer)
@@ -128,7 +128,9 @@ def coarse_losses(net: BackboneNet, hidden: Tensor, targets: Tensor) -> tuple[Te
     Returns:
         losses [M0] and [M1] in nats, in the order of the positions.
     """
-    return coarse_cross_entropy(net.lm_head.weight, hidden, targets, net.backbone_config.vocabulary.codebook_size)
+    return coarse_cross_entropy(
+        net.lm_head.weight, hidden, targets, net.backbone_config.vocabulary.codebook_size
+    )
 
 
 def coarse_cross_entropy(head: Tensor, hidden: Tensor, targets: Tensor, size: int) -> tuple[Tensor, Tensor]:

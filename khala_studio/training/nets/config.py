@@ -65,7 +65,8 @@ class BackboneConfig:
 class AidsConfig:
     """Helps that exist while the backbone trains and are dropped at export; weight 0 turns one off.
 
-    phone_weight: cross-entropy of the phone being sung, read from the hidden state after `phone_layer` blocks.
+    phone_weight: cross-entropy of the phone being sung, read from the hidden state
+        after `phone_layer` blocks.
     guide_weight: cross-entropy that pulls the designated heads' attention over the prompt to that phone.
     guide_heads: (block, query head) pairs.
     """
@@ -79,7 +80,7 @@ class AidsConfig:
 @dataclass(frozen=True, slots=True)
 class SuperresConfig:
     """The refinement net. `factored`: embeddings and heads of the layers above the coarse ones go through
-    the codec's codebooks (`latent_dim` D, `code_dim` d); otherwise every layer has its own rows, as officially.
+    the codec's codebooks (`latent_dim` D, `code_dim` d); otherwise each layer has rows, as officially.
     """
 
     transformer: TransformerConfig
@@ -89,7 +90,9 @@ class SuperresConfig:
     code_dim: int = 0
 
 
-def starter_transformer(vocab_size: int, output_rows: int, n_layers: int = 8, hidden: int = 384) -> TransformerConfig:
+def starter_transformer(
+    vocab_size: int, output_rows: int, n_layers: int = 8, hidden: int = 384
+) -> TransformerConfig:
     """The starter's shape: heads of 64, a third as many key-value heads, ffn about 8/3 of the width."""
     n_heads = hidden // 64
     return TransformerConfig(

@@ -1,4 +1,4 @@
-"""Super-resolution: fills layer k at every frame from the sum of the layers before it, with full attention."""
+"""Super-resolution: predicts layer k at every frame from the sum of those before, with full attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = Mapping[str, Tensor]
 
 
 class CodecTables(nn.Module):
-    """The codec's constants: code c of layer k stands for the latent vector projections[k] @ codebooks[k, c]."""
+    """The codec's constants: code c of layer k is the latent vector projections[k] @ codebooks[k, c]."""
 
     projections: Tensor  # [K, D, d]
     codebooks: Tensor  # [K, codebook_size, d]
@@ -106,19 +106,27 @@ class SuperresNet(Transformer):
     def embed_layers(self, codes: Tensor, first: int) -> Tensor:
         """Sum of the embeddings of codes [n, T] of layers first .. first + n - 1 -> [T, hidden]."""
         v = self.vocabulary
-        in_table = len(codes) if not self.superres_config.factored else max(0, min(len(codes), v.n_coarse - first))
-        offsets = v.audio_offset + v.codebook_size * torch.arange(first, first + in_table, device=codes.device)
+        in_table = (
+            len(codes) if not self.superres_config.factored else max(0, min(len(codes), v.n_coarse - first))
+        )
+        offsets = v.audio_offset + v.codebook_size * torch.arange(
+            first, first + in_table, device=codes.device
+        )
         total = self.embed(codes[:in_table] + offsets[:, None]).sum(0)
         if in_table == len(codes):
             return total
         first += in_table
         latents = self.quantizer.latents(codes[in_table:], first) / self.latent_unit
-        return total + self.latent_proj(latents) + self.layer_embed.weight[first : first + len(codes) - in_table].sum(0)
+        return (
+            total
+            + self.latent_proj(latents)
+            + self.layer_embed.weight[first : first + len(codes) - in_table].sum(0)
+        )
 
     def running_sums(self, codes: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """What the net reads to predict each of `layers` (ascending): the sum of the layers before it.
 
-        codes: [K, T] -> one [T, hidden] a layer. The sum grows from layer to layer; nothing is embedded twice.
+        codes: [K, T] -> one [T, hidden] a layer. The sum grows on; nothing is embedded twice.
         """
         sums: list[Tensor] = []
         total: Tensor | None = None
@@ -127,7 +135,11 @@ class SuperresNet(Transformer):
             if layer > done:
                 grown = self.embed_layers(codes[done:layer], done)
                 total, done = (grown if total is None else total + grown), layer
-            sums.append(total if total is not None else self.embed.weight.new_zeros(codes.shape[1], self.config.hidden))
+            sums.append(
+                total
+                if total is not None
+                else self.embed.weight.new_zeros(codes.shape[1], self.config.hidden)
+            )
         return sums
 
     # --- heads
@@ -174,7 +186,11 @@ class SuperresNet(Transformer):
         while i < len(pack.layers):
             codes = pack.codes[i]
             same = i + 1
-            while same < len(pack.layers) and pack.codes[same] is codes and pack.layers[same] >= pack.layers[same - 1]:
+            while (
+                same < len(pack.layers)
+                and pack.codes[same] is codes
+                and pack.layers[same] >= pack.layers[same - 1]
+            ):
                 same += 1
             sums = self.running_sums(codes, pack.layers[i:same])
             prompts = (self.embed_prompt(pack.prompts[j], pack.layers[j]) for j in range(i, same))
@@ -186,7 +202,7 @@ class SuperresNet(Transformer):
 
     @torch.no_grad()
     def start_from_backbone(self, state: State) -> None:
-        """Take blocks, norm, causal head and the embeddings of text and coarse layers from a backbone's state.
+        """Take blocks, norm, causal head, embeddings of text and coarse layers from a backbone's state.
 
         What the backbone never saw (markers, the embeddings above) is brought to the size of what it knows.
         """
@@ -206,7 +222,9 @@ class SuperresNet(Transformer):
         markers = table[v.superres_marker_base - v.n_codebooks + 1 : v.superres_marker_base + 1]
         markers.mul_(size / _rms(markers))
         if self.superres_config.factored:
-            self.latent_proj.weight.mul_(size / (_rms(self.latent_proj.weight) * self.superres_config.latent_dim**0.5))
+            self.latent_proj.weight.mul_(
+                size / (_rms(self.latent_proj.weight) * self.superres_config.latent_dim**0.5)
+            )
             self.layer_embed.weight.mul_(0.1 * size / _rms(self.layer_embed.weight))
 
     @torch.no_grad()
@@ -242,4 +260,6 @@ def _from_codec_units(net: SuperresNet, state: dict[str, Any], prefix: str, *_un
     net._set_units(state[f"{prefix}quantizer.projections"], state[f"{prefix}quantizer.codebooks"])
     units = net.code_units.to(state[f"{prefix}head_proj"].device)
     state[f"{prefix}head_proj"] = state[f"{prefix}head_proj"] * units[:, None, None]
-    state[f"{prefix}latent_proj.weight"] = state[f"{prefix}latent_proj.weight"] * net.latent_unit.to(units.device)
+    state[f"{prefix}latent_proj.weight"] = state[f"{prefix}latent_proj.weight"] * net.latent_unit.to(
+        units.device
+    )

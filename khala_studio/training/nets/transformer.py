@@ -123,7 +123,7 @@ class Transformer(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Normal 0.02; residual outputs smaller by sqrt(2 * layers) (GPT-2), so that depth does not add variance."""
+        """Normal 0.02; residual outputs smaller by sqrt(2 * layers): depth adds no variance (GPT-2)."""
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
                 continue
