@@ -1,1 +1,1 @@
-"""The synthetic songs the starter is trained on: lyrics, melody, voice, band, mix, with exact word and phone times."""
+"""The synthetic songs the starter is trained on, with exact times of words and phones."""

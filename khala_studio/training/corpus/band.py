@@ -33,7 +33,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class BandSection:
-    """A stretch of bars. `chords`: MIDI notes, one list a bar; `rests`: beats within it where no one sings."""
+    """A stretch of bars. `chords`: MIDI notes, bar by bar; `rests`: beats within it where no one sings."""
 
     name: str
     first_beat: int

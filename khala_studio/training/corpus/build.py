@@ -1,4 +1,4 @@
-"""`khala-studio train corpus`: render songs until there are enough, in several processes; run again to go on."""
+"""`khala-studio train corpus`: render songs in several processes; run again to go on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code: 0 done, 1 an ingredient is missing or the disk refuses, 2 the folder is another corpus's, 130 interrupted."""
+    """Render the corpus.
+
+    Returns:
+        Exit code: 0 done, 1 an ingredient is missing or the disk refuses, 2 the folder holds another corpus,
+        130 interrupted.
+    """
     try:
         ingredients = fetch(args.cache)
         cut_voice(ingredients.voice_model, ingredients.graphs)
@@ -84,9 +89,10 @@ def _build(args: argparse.Namespace, ingredients: Ingredients) -> int:
             shards.write_summary(args.out, summary(songs, args.seed))
             new += _seconds(records)
             total += _seconds(records)
-            left = max(0.0, wanted - total) / (new / (time.monotonic() - begun))
-            print(f"{len(songs)} songs, {total / 3600:.2f} of {args.hours:g} h, {new / (time.monotonic() - begun):.1f}x real time, "
-                  f"{left / 60:.0f} min left", flush=True)  # fmt: skip
+            rate = new / (time.monotonic() - begun)
+            minutes = max(0.0, wanted - total) / rate / 60
+            so_far = f"{len(songs)} songs, {total / 3600:.2f} of {args.hours:g} h"
+            print(f"{so_far}, {rate:.1f}x real time, {minutes:.0f} min left", flush=True)
     except KeyboardInterrupt:
         print("stopped; run it again to go on", file=sys.stderr)
         return 130
@@ -144,7 +150,6 @@ def _open_worker(seed: int, folder: Path, ingredients: Ingredients, cache: Path 
     )
 
 
-
 def _die_with_parent() -> None:
     """Also when the parent is killed without a word."""
 
@@ -196,9 +201,16 @@ def summary(songs: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     }
     instruments = dict(Counter(name for song in songs for name in song["instruments"]))
     return {
-        "format": 1, "seed": seed, "sample_rate": SAMPLE_RATE, "stems": ["vocals", "drums", "bass", "other"], "songs": len(songs),
-        "hours": hours, "counts": {**count, "instrument": instruments}, "libraries": versions, "sources": licences(),
-    }  # fmt: skip
+        "format": 1,
+        "seed": seed,
+        "sample_rate": SAMPLE_RATE,
+        "stems": ["vocals", "drums", "bass", "other"],
+        "songs": len(songs),
+        "hours": hours,
+        "counts": {**count, "instrument": instruments},
+        "libraries": versions,
+        "sources": licences(),
+    }
 
 
 if __name__ == "__main__":

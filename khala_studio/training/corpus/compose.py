@@ -1,4 +1,4 @@
-"""A song on paper: key, tempo, chords, sections, lyrics and tunes; and the bands that play it. A function of its seed."""
+"""A song on paper: key, tempo, chords, sections, lyrics, tunes, and the bands that play it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ PROGRESSIONS = {
     "minor": ((0, 5, 2, 6), (0, 3, 5, 6), (0, 6, 5, 6), (0, 3, 0, 6), (0, 5, 3, 4)),
 }
 PLANS = tuple(
-    plan.split()
-    for plan in """verse4 chorus2|verse4 chorus4|verse2 chorus2|verse2 chorus2 verse2 chorus2|chorus2 chorus2|verse4|chorus4|
-    verse2 chorus4|verse2 chorus2 chorus2|verse4 chorus2 chorus2""".replace("\n", "").split("|")
+    tuple(plan.split())
+    for plan in (
+        "verse4 chorus2|verse4 chorus4|verse2 chorus2|verse2 chorus2 verse2 chorus2|chorus2 chorus2|verse4|"
+        "chorus4|verse2 chorus4|verse2 chorus2 chorus2|verse4 chorus2 chorus2"
+    ).split("|")
 )  # section and its number of lines; a chorus always has the same words and tune
 
 
@@ -156,9 +158,16 @@ def _texts(
 
 
 def _line(
-    writer: LyricsWriter, text: str, chords: list[list[int]], root: int, mode: str, gender: str, centre: float,
-    rng: np.random.Generator, split: str,
-) -> Line:  # fmt: skip
+    writer: LyricsWriter,
+    text: str,
+    chords: list[list[int]],
+    root: int,
+    mode: str,
+    gender: str,
+    centre: float,
+    rng: np.random.Generator,
+    split: str,
+) -> Line:
     phones = writer.phones(text)
     while True:
         notes = line_notes(syllables(phones), chords, root, mode, *RANGES[gender], centre, rng)

@@ -1,4 +1,4 @@
-"""Original lyric lines from templates and word banks: plain English, rhymed in pairs, every word in the lexicon."""
+"""Original lyric lines from templates and word banks: plain English, rhymed in pairs."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def line_notes(
     centre: float,
     rng: np.random.Generator,
 ) -> list[Note]:
-    """A tune for one line of BEATS beats: one note a syllable, between `low` and `high`; `chords` has one per bar."""
+    """A tune for one line: one note a syllable, between `low` and `high`; `chords` has one per bar."""
     grid = 2 if len(syllables) <= 11 else 4  # slots a beat
     start = int(rng.choice([0, 0, 1])) if len(syllables) < 9 else 0
     slots = rhythm([s.stressed for s in syllables], SUNG * grid, grid, rng, start)
@@ -62,9 +62,9 @@ def line_notes(
 def rhythm(
     stressed: Sequence[bool], total: int, grid: int, rng: np.random.Generator, start: int
 ) -> list[int] | None:
-    """Durations in slots that fill about `total` slots: stressed syllables long and on the beat (dynamic programming).
+    """Durations in slots that fill about `total` slots; None when the syllables don't fit.
 
-    None when the syllables don't fit.
+    Dynamic programming: stressed syllables want to be long and on the beat.
     """
     count = len(stressed)
     cost = np.full((count + 1, total + 1), np.inf)

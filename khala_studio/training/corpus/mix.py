@@ -19,7 +19,7 @@ DUCK = 2.5  # dB that `other` steps back under the voice
 
 
 def finish(stems: dict[str, Floats]) -> npt.NDArray[np.int16]:
-    """Balanced stems as int16 [samples, 4, 2], in the order of STEMS; their sum is the mix. `vocals` may be silent."""
+    """Balanced stems as int16 [samples, 4, 2], ordered as STEMS; their sum is the mix. Any may be silent."""
     weighted = {name: k_weighted(stem) for name, stem in stems.items()}
     gains = {}
     for name in STEMS:
@@ -103,7 +103,7 @@ def k_weighted(stereo: Floats) -> Floats:
 
 @functools.cache
 def _k_filters() -> Floats:
-    """Second-order sections of BS.1770 at RATE: shelf (1682 Hz, +4 dB, Q 0.707) and high-pass (38 Hz, Q 0.5)."""
+    """BS.1770 at RATE as second-order sections: shelf (1682 Hz, +4 dB), high-pass (38 Hz)."""
     sections = []
     for kind, frequency, q, decibels in (
         ("shelf", 1681.974, 0.7071752, 3.99984),
@@ -126,7 +126,10 @@ def _k_filters() -> Floats:
 
 
 def gated_loudness(weighted: Floats) -> float:
-    """Integrated loudness in LUFS of a K-weighted signal [samples, 2]; -inf for silence or under 0.4 s (BS.1770 gating)."""
+    """BS.1770 integrated loudness in LUFS of a K-weighted signal [samples, 2].
+
+    -inf for silence and for less than 0.4 s.
+    """
     step = RATE // 10
     tenths = (weighted[: len(weighted) // step * step] ** 2).sum(1).reshape(-1, step).mean(1)
     if len(tenths) < 4:

@@ -15,7 +15,7 @@ STRETCH = 1.4  # of consonants against speech: a singer over a band must be unde
 
 @dataclass(frozen=True)
 class PhoneTime:
-    """One phone: name with stress digit, start and end in seconds, number of its word, whether it is a vowel."""
+    """One phone with its stress digit: start and end in seconds, number of its word, is it a vowel?"""
 
     phone: str
     start: float
@@ -32,7 +32,7 @@ def _consonant(phone: str, natural: float) -> float:
 def plan_phones(
     sylls: Sequence[Syllable], notes: Sequence[tuple[float, float, int]], durations: Sequence[float]
 ) -> list[PhoneTime]:
-    """`durations`: spoken length in seconds of every phone of the line, in order. No two phones overlap."""
+    """Times of all phones of a line; no two overlap. `durations`: seconds of each when spoken, in order."""
     lengths = iter(durations)
     natural = [[next(lengths) for _ in s.phones] for s in sylls]
     onsets = [
@@ -70,7 +70,7 @@ def plan_phones(
 
 
 def _squeeze_onset(onset: list[float], vowel: float, plan: list[PhoneTime]) -> list[float]:
-    """Shorten the consonants before a vowel if the syllable before leaves no room; if need be cut that one short."""
+    """Shorten the consonants before a vowel, and if need be what comes before, when there is no room."""
     if not plan or vowel - sum(onset) >= plan[-1].end:
         return onset
     before = plan[-1]

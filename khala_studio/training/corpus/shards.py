@@ -1,7 +1,7 @@
 """The corpus on disk: songs.jsonl, audio-NNN.npy and corpus.json, always whole.
 
-A shard is written under another name and moved into place; its songs' lines are appended after that. What a crash
-leaves half done is written again by the next run.
+A shard is written under another name and moved into place; its songs' lines are appended after that.
+What a crash leaves half done is written again by the next run.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def append_songs(folder: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def read_songs(folder: Path) -> list[dict[str, Any]]:
-    """Records of the finished songs; a last line cut off by a crash is removed from the file, with its shard's others."""
+    """Records of the finished songs.
+
+    A last line that a crash cut off is taken out of the file, with the others of its shard.
+    """
     path = folder / "songs.jsonl"
     if not path.exists():
         return []

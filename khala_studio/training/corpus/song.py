@@ -1,4 +1,4 @@
-"""A composition made audible: sung once, played by each of its bands, mixed, with the times of everything sung."""
+"""A composition made audible: sung once, played by each of its bands, mixed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from khala_studio.training.corpus.band import BandSection, Players, accompaniment, play
 from khala_studio.training.corpus.compose import Arrangement, Composition, Section, arrangements
-from khala_studio.training.corpus.melody import BEATS, chord
 from khala_studio.training.corpus.genres import GENRES
+from khala_studio.training.corpus.melody import BEATS, chord
 from khala_studio.training.corpus.mix import RATE, finish, reverb, vocal_chain
 from khala_studio.training.corpus.voice import Singer, Sung
 from khala_studio.training.corpus.voice_model import RATE as VOICE_RATE
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class RenderedSong:
-    """`audio` int16 [samples, 4, 2] (stems vocals, drums, bass, other); `record` is its line of songs.jsonl, without place."""
+    """`audio` int16 [samples, 4, 2], stems in the order of mix.STEMS; `record`: its line of songs.jsonl."""
 
     audio: npt.NDArray[np.int16]
     record: dict[str, Any]
@@ -36,7 +36,7 @@ def render(song: Composition, singer: Singer, soundfont: Path) -> list[RenderedS
     seconds = song.seconds(song.beats) + BEFORE + AFTER
     times = _times(song, sung)
     dry = np.zeros(int(seconds * RATE))
-    for section, place, number in _sung_lines(song):
+    for _, place, number in _sung_lines(song):
         _add_line(dry, sung[number], BEFORE + song.seconds(place) + _first_note(song, number))
     room = float(np.clip(110 / song.bpm, 0.7, 1.6))
     vocals = vocal_chain(dry, room)
@@ -108,10 +108,11 @@ def _play(
 
 def _band_section(song: Composition, section: Section, sevenths: bool) -> BandSection:
     chords = tuple(
-        tuple(chord(song.root, song.mode, section.progression[bar % 4], sevenths)) if section.name != "outro"
+        tuple(chord(song.root, song.mode, section.progression[bar % 4], sevenths))
+        if section.name != "outro"
         else tuple(chord(song.root, song.mode, 0))
         for bar in range(section.bars)
-    )  # fmt: skip
+    )
     rests: list[tuple[float, float]] = []
     for i, number in enumerate(section.lines):
         last = song.lines[number].notes[-1]
@@ -130,14 +131,23 @@ def _tags(song: Composition, band: Arrangement) -> dict[str, Any]:
         if section.lines:
             lyrics += [f"[{section.name}]", *(song.lines[i].text for i in section.lines)]
     return {
-        "id": f"{song.number:05d}-{band.letter}", "split": song.split, "seed": song.seed, "genre": band.genre, "voice": song.voice.name,
-        "gender": song.voice.gender, "bpm": song.bpm, "key": song.key, "mood": band.mood, "instruments": [band.instrument],
-        "short": song.short, "lyrics": "\n".join(lyrics),
-    }  # fmt: skip
+        "id": f"{song.number:05d}-{band.letter}",
+        "split": song.split,
+        "seed": song.seed,
+        "genre": band.genre,
+        "voice": song.voice.name,
+        "gender": song.voice.gender,
+        "bpm": song.bpm,
+        "key": song.key,
+        "mood": band.mood,
+        "instruments": [band.instrument],
+        "short": song.short,
+        "lyrics": "\n".join(lyrics),
+    }
 
 
 def _times(song: Composition, sung: list[Sung]) -> dict[str, Any]:
-    """Sections, lines, words, phones and notes in seconds; a line's `section` is the number of its section."""
+    """Sections, lines, words, phones, notes in seconds; a line's `section` is the number of its section."""
     start_of = lambda beat: round(BEFORE + song.seconds(beat), 4)  # noqa: E731
     sections = [
         {"name": s.name, "start": start_of(s.first_beat), "end": start_of(s.first_beat + 4 * s.bars)}

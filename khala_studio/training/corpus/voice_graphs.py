@@ -1,11 +1,11 @@
 """Cuts the Kokoro-82M graph where a singer needs to step in.
 
-The published int8 graph is turned back into float (its weights stay the rounded ones) and cut at three inner tensors:
-durations (25 ms units), F0 (Hz, 12.5 ms) and energy (12.5 ms). What comes out, each an ONNX file:
+The published int8 graph is turned back into float (its weights stay the rounded ones) and cut at three inner
+tensors: durations (25 ms units), F0 (Hz, 12.5 ms) and energy (12.5 ms). What comes out, each an ONNX file:
 
   durations  tokens, style, speed -> durations
   prosody    tokens, style, durs -> F0, energy
-  source     f0 -> har                     the harmonic source: its phase is a running sum, so it must stay fp32
+  source     f0 -> har                     the harmonic source; its phase is a sum, so fp32
   body       tokens, style, durs, f0, energy, har -> post      nearly all of the work: may run in bf16
   tail       post -> audio                 inverse STFT, fp32
 """

@@ -18,14 +18,17 @@ Floats = npt.NDArray[np.floating[Any]]
 RATE = 24000  # Hz
 FRAME = 0.025  # s, unit of durations; F0 and energy come at twice that rate
 SYMBOLS = dict(
-    AA="ɑ", AE="æ", AH="ʌ", AO="ɔ", AW="W", AY="I", B="b", CH="ʧ", D="d", DH="ð", EH="ɛ", ER="ɜɹ", EY="A", F="f", G="ɡ",
-    HH="h", IH="ɪ", IY="i", JH="ʤ", K="k", L="l", M="m", N="n", NG="ŋ", OW="O", OY="Y", P="p", R="ɹ", S="s", SH="ʃ",
-    T="t", TH="θ", UH="ʊ", UW="u", V="v", W="w", Y="j", Z="z", ZH="ʒ",
-)  # fmt: skip
+    entry.split("=")
+    for entry in (
+        "AA=ɑ AE=æ AH=ʌ AO=ɔ AW=W AY=I B=b CH=ʧ D=d DH=ð EH=ɛ ER=ɜɹ EY=A F=f G=ɡ HH=h IH=ɪ IY=i "
+        "JH=ʤ K=k L=l M=m N=n NG=ŋ OW=O OY=Y P=p R=ɹ S=s SH=ʃ T=t TH=θ UH=ʊ UW=u V=v W=w Y=j Z=z "
+        "ZH=ʒ"
+    ).split()
+)
 
 
 def spell(words: list[list[str]]) -> tuple[str, list[int]]:
-    """Phones of the words of a line -> (Kokoro's spelling, for each character the running number of its phone or -1)."""
+    """Phones of a line's words -> (Kokoro's spelling, the number of the phone of each character or -1)."""
     text, phone_of, number = "", [], 0
     for i, phones in enumerate(words):
         if i:
@@ -44,7 +47,7 @@ class VoiceModel:
     """One open voice model. Not thread-safe; one core; the same inputs give the same bits."""
 
     def __init__(self, ingredients: Ingredients, bf16: bool | None = None) -> None:
-        """`bf16`: run the body in OpenVINO's bfloat16; None = where OpenVINO is there and the processor has it."""
+        """`bf16`: run the body in OpenVINO's bfloat16; None = where library and processor can."""
         cut_voice(ingredients.voice_model, ingredients.graphs)
         self._graphs = ingredients.graphs
         self._styles = ingredients.voice_styles
@@ -52,7 +55,7 @@ class VoiceModel:
         self._bf16 = _openvino_bf16(ingredients.graphs) if bf16 is not False else None
 
     def style(self, voice: str, length: int) -> Floats:
-        """float32 [1, 256] for a line of `length` characters; `voice` is a name or a blend "af_heart:0.5+af_sarah:0.5"."""
+        """float32 [1, 256]; `length` in characters; `voice`: "af_heart", or "af_heart:0.5+af_sarah:0.5"."""
         parts = [part.partition(":") for part in voice.split("+")]
         table = sum(
             _style_table(self._styles / f"{name}.bin") * float(weight or 1) for name, _, weight in parts

@@ -5,48 +5,70 @@ from __future__ import annotations
 BANKS: dict[str, tuple[str, ...]] = {
     bank: tuple(words.split("|") if "|" in words else words.split())
     for bank, words in {
-        "adj": """silver golden lonely broken quiet gentle distant hollow frozen crimson tender reckless weary bitter
-            sacred simple hidden shallow velvet wooden thirsty foolish honest joyful purple narrow heavy paper little
-            yellow fragile endless empty rusty dusty faithful restless rugged shiny stormy sunny warm cold dark bright
-            wild slow young old blue green red sweet soft loud strange rich poor deep high long wide brave smooth
-            early orange royal secret sudden giant magic perfect crazy lucky hungry holy proud pure sharp thin thick
-            wooly cloudy foggy noisy lazy busy pretty precious lovely clever curious""",
-        "noun": """river mountain window garden mirror candle shadow engine station harbor island winter summer
-            morning evening city highway bottle letter pillow signal feather whisper promise secret diamond ocean
-            desert canyon meadow lantern ladder kitchen picture guitar piano radio bridge train road house door
-            street stone flame star moon ship bell voice song heart hand smile dream ghost king child bird tree rose
-            leaf cloud field fire ring chain wheel church clock coat dress knife lake map page path porch shore storm
-            sword tower town truck wave year treasure vision engine castle circle corner country daughter brother
-            sister mother father driver dancer stranger soldier sailor teacher painter doctor farmer judge queen
-            woman village valley forest flower apple orange table chair blanket basket button bucket camera carpet
-            jacket pocket rocket ticket tunnel thunder tiger horse wolf lion spider butterfly fountain statue
-            airplane balloon boat box book brick bus cake cat dog fish fox frog fence flag floor game gate gift girl
-            boy hat hill jewel key kite lamp mask nest owl pearl pond pool rainbow rope seed shell shoe sky
-            snake snowflake spark spoon square stage story table tent thread toy violin wall wing wire wish worm zebra
-            measure garage beach match bench watch fog judge bathtub thief leather feather weather youth tooth mouth""",
-        "mass": """thunder water silver gold rain snow wind sunshine moonlight music laughter silence sugar honey
-            whiskey coffee bread sand dust smoke glory freedom courage wisdom beauty trouble pleasure leisure sorrow
-            joy love hope faith peace time fire lightning power magic money paper leather velvet gasoline air""",
-        "verb": """follow carry remember discover imagine borrow cherish gather treasure forgive believe forget
-            embrace hold keep find lose break hear feel touch chase leave love need want miss catch save trade paint
-            build burn call choose climb cross draw drive reach teach thank watch bring steal see know trust help
-            push pull open answer enjoy destroy protect admire describe measure notice picture question ignore
-            welcome wash move meet judge join kiss push look""",
-        "do": """run fall wait sing dance dream drift shine cry laugh sleep fade rise burn turn breathe call
-            float grow hide howl lean march move pray race roll sail shake smile spin stand swim talk walk wash
-            whistle wander shout think work cook ride fly jump""",
-        "place": """by the river|in the city|on the highway|at the station|in the garden|through the window|
-            over the mountain|under the bridge|across the ocean|beside the fire|behind the church|along the shore|
-            up on the rooftop|down in the valley|out in the desert|inside the mirror|beyond the harbor|
-            around the corner|beneath the willow|near the old mill|in the kitchen|on the beach|by the roadside|
-            in the forest|at the crossroads|on the corner|in the shadows|above the rooftops|through the village|
-            in the meadow|under the stars|over the hill|in the rain|by the water|on the edge of town|in my room""",
-        "time": """tonight|today|forever|tomorrow|this morning|every evening|once again|after midnight|
-            in the winter|before sunrise|all summer long|on sunday|at seven|someday soon|in the fall|each july|
-            these days|all night long|every day|one more time|in september|on friday night|at the break of day|
-            when the night is young|for a while|all the while|little by little|side by side|as we go""",
-        "name": """maria johnny daisy annie billy rosie michael jenny thomas lucy joseph emma george charlie
-            victor zoe hannah peter julie oscar""",
+        "adj": """
+            silver golden lonely broken quiet gentle distant hollow frozen crimson tender reckless weary
+            bitter sacred simple hidden shallow velvet wooden thirsty foolish honest joyful purple
+            narrow heavy paper little yellow fragile endless empty rusty dusty faithful restless rugged
+            shiny stormy sunny warm cold dark bright wild slow young old blue green red sweet soft loud
+            strange rich poor deep high long wide brave smooth early orange royal secret sudden giant
+            magic perfect crazy lucky hungry holy proud pure sharp thin thick wooly cloudy foggy noisy
+            lazy busy pretty precious lovely clever curious
+        """,
+        "noun": """
+            river mountain window garden mirror candle shadow engine station harbor island winter summer
+            morning evening city highway bottle letter pillow signal feather whisper promise secret
+            diamond ocean desert canyon meadow lantern ladder kitchen picture guitar piano radio bridge
+            train road house door street stone flame star moon ship bell voice song heart hand smile
+            dream ghost king child bird tree rose leaf cloud field fire ring chain wheel church clock
+            coat dress knife lake map page path porch shore storm sword tower town truck wave year
+            treasure vision engine castle circle corner country daughter brother sister mother father
+            driver dancer stranger soldier sailor teacher painter doctor farmer judge queen woman
+            village valley forest flower apple orange table chair blanket basket button bucket camera
+            carpet jacket pocket rocket ticket tunnel thunder tiger horse wolf lion spider butterfly
+            fountain statue airplane balloon boat box book brick bus cake cat dog fish fox frog fence
+            flag floor game gate gift girl boy hat hill jewel key kite lamp mask nest owl pearl pond
+            pool rainbow rope seed shell shoe sky snake snowflake spark spoon square stage story table
+            tent thread toy violin wall wing wire wish worm zebra measure garage beach match bench watch
+            fog judge bathtub thief leather feather weather youth tooth mouth
+        """,
+        "mass": """
+            thunder water silver gold rain snow wind sunshine moonlight music laughter silence sugar
+            honey whiskey coffee bread sand dust smoke glory freedom courage wisdom beauty trouble
+            pleasure leisure sorrow joy love hope faith peace time fire lightning power magic money
+            paper leather velvet gasoline air
+        """,
+        "verb": """
+            follow carry remember discover imagine borrow cherish gather treasure forgive believe forget
+            embrace hold keep find lose break hear feel touch chase leave love need want miss catch save
+            trade paint build burn call choose climb cross draw drive reach teach thank watch bring
+            steal see know trust help push pull open answer enjoy destroy protect admire describe
+            measure notice picture question ignore welcome wash move meet judge join kiss push look
+        """,
+        "do": """
+            run fall wait sing dance dream drift shine cry laugh sleep fade rise burn turn breathe call
+            float grow hide howl lean march move pray race roll sail shake smile spin stand swim talk
+            walk wash whistle wander shout think work cook ride fly jump
+        """,
+        "place": """
+            by the river|in the city|on the highway|at the station|in the garden|through the window|
+            over the mountain|under the bridge|across the ocean|beside the fire|behind the church|
+            along the shore|up on the rooftop|down in the valley|out in the desert|inside the mirror|
+            beyond the harbor|around the corner|beneath the willow|near the old mill|in the kitchen|
+            on the beach|by the roadside|in the forest|at the crossroads|on the corner|in the shadows|
+            above the rooftops|through the village|in the meadow|under the stars|over the hill|
+            in the rain|by the water|on the edge of town|in my room
+        """,
+        "time": """
+            tonight|today|forever|tomorrow|this morning|every evening|once again|after midnight|
+            in the winter|before sunrise|all summer long|on sunday|at seven|someday soon|in the fall|
+            each july|these days|all night long|every day|one more time|in september|on friday night|
+            at the break of day|when the night is young|for a while|all the while|little by little|
+            side by side|as we go
+        """,
+        "name": """
+            maria johnny daisy annie billy rosie michael jenny thomas lucy joseph emma george charlie
+            victor zoe hannah peter julie oscar
+        """,
     }.items()
     for words in [" ".join(words.split()).replace("| ", "|")]
 }
@@ -63,14 +85,53 @@ PLURAL_OF = dict(
     bus="buses",
 )
 PAST_OF = dict(
-    hold="held", keep="kept", find="found", lose="lost", hear="heard", feel="felt", leave="left", catch="caught",
-    build="built", choose="chose", draw="drew", drive="drove", teach="taught", bring="brought", steal="stole", see="saw",
-    know="knew", forgive="forgave", forget="forgot", meet="met", run="ran", fall="fell", sing="sang", sleep="slept",
-    rise="rose", grow="grew", hide="hid", shake="shook", spin="spun", stand="stood", swim="swam", think="thought",
-    ride="rode", fly="flew", **{"break": "broke"}, answer="answered", open="opened", gather="gathered",
-    discover="discovered", remember="remembered", whistle="whistled", wander="wandered", treasure="treasured",
-    measure="measured", shine="shone", follow="followed",
-)  # fmt: skip
+    hold="held",
+    keep="kept",
+    find="found",
+    lose="lost",
+    hear="heard",
+    feel="felt",
+    leave="left",
+    catch="caught",
+    build="built",
+    choose="chose",
+    draw="drew",
+    drive="drove",
+    teach="taught",
+    bring="brought",
+    steal="stole",
+    see="saw",
+    know="knew",
+    forgive="forgave",
+    forget="forgot",
+    meet="met",
+    run="ran",
+    fall="fell",
+    sing="sang",
+    sleep="slept",
+    rise="rose",
+    grow="grew",
+    hide="hid",
+    shake="shook",
+    spin="spun",
+    stand="stood",
+    swim="swam",
+    think="thought",
+    ride="rode",
+    fly="flew",
+    **{"break": "broke"},
+    answer="answered",
+    open="opened",
+    gather="gathered",
+    discover="discovered",
+    remember="remembered",
+    whistle="whistled",
+    wander="wandered",
+    treasure="treasured",
+    measure="measured",
+    shine="shone",
+    follow="followed",
+)
 
 VERSE = """i {verb} the {adj} {noun} {place}
 you were {do:ing} {place} {time}
@@ -163,14 +224,18 @@ you are the {noun} of my {noun}
 all we need is {mass} and {mass}""".split("\n")
 
 RHYMES = tuple(
-    """night day way light fire rain sky heart road home mind name flame sea moon tune song dawn gold soul door
-    floor shore star car guitar hand sand land band wall hall ball town crown sound ground heaven wind dream stream
-    street beat sight fight air hair chair prayer ear tear year voice choice noise toys boy joy toy cloud crowd dove
-    glove moonlight house mouth south book hook wood stone phone bone lake snake page stage age cage bell shell well
-    bird word third rose nose hill will mill king ring spring spoon balloon game frame train plane chain river giver
-    tree key bee knee boat coat goat bed thread head bread clock rock sock block bridge fridge fox box lamp camp storm
-    form horn corn ship lip trip line wine sign mine wave cave grave grace place face space lace race mountain fountain
-    letter sweater treasure measure pleasure feather leather weather city kitty brother mother garden pardon ladder
-    thunder wonder station nation ocean motion lotion table cable candle handle fun sun gun moth cloth youth tooth truth
-    beach peach wheel meal field shield world girl pearl ghost coast toast kite bite""".split()
+    """
+    night day way light fire rain sky heart road home mind name flame sea moon tune song dawn gold soul
+    door floor shore star car guitar hand sand land band wall hall ball town crown sound ground heaven
+    wind dream stream street beat sight fight air hair chair prayer ear tear year voice choice noise
+    toys boy joy toy cloud crowd dove glove moonlight house mouth south book hook wood stone phone bone
+    lake snake page stage age cage bell shell well bird word third rose nose hill will mill king ring
+    spring spoon balloon game frame train plane chain river giver tree key bee knee boat coat goat bed
+    thread head bread clock rock sock block bridge fridge fox box lamp camp storm form horn corn ship
+    lip trip line wine sign mine wave cave grave grace place face space lace race mountain fountain
+    letter sweater treasure measure pleasure feather leather weather city kitty brother mother garden
+    pardon ladder thunder wonder station nation ocean motion lotion table cable candle handle fun sun
+    gun moth cloth youth tooth truth beach peach wheel meal field shield world girl pearl ghost coast
+    toast kite bite
+    """.split()
 )
