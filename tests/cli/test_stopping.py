@@ -12,8 +12,11 @@ import pytest
 
 from khala_studio.project.store import TakeFolder
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-PATIENCE = 60  # seconds until a process has started on a busy machine
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals"),
+    pytest.mark.timeout(300),
+]
+PATIENCE = 120  # seconds until a process has started on a busy machine
 
 
 def wait_for(condition):
