@@ -394,10 +394,17 @@ class _EncoderGraph(_Codec):
         """[T, D] -> [layers, T]: nearest vector of each layer in turn."""
         books = self.array("quantizer.codebooks")
         projections = self.array("quantizer.projections")
+        size = self.config["codebook_size"]
+        # stored exactly as the decoder stores them, so that a pack keeps one copy
+        all_entries = self.g.initialiser("codebooks", books.reshape(-1, self.rank), "int8")
+        all_bases = self.g.initialiser("projections", projections.transpose(0, 2, 1), "float16")
         codes = []
         for layer, (book, projection) in enumerate(zip(books, projections, strict=True)):
-            basis = self.g.initialiser(f"projection.{layer}", projection, "float16")
-            entries = self.g.initialiser(f"codebook.{layer}", book, "int8")  # [K, rank]
+            entries = self.slice(all_entries, layer * size, (layer + 1) * size, 0)  # [K, rank]
+            basis_rows = self.op(
+                "Squeeze", self.slice(all_bases, layer, layer + 1, 0), self.ints(0)
+            )  # [rank, D]
+            basis = self._transpose(basis_rows)
             gram = projection.T @ projection
             half_norm = 0.5 * ((book @ gram) * book).sum(1)
             inner = self.op("MatMul", residual, basis)
@@ -406,7 +413,7 @@ class _EncoderGraph(_Codec):
             chosen = self.op("ArgMax", scores, axis=1, keepdims=0)
             codes.append(self.op("Unsqueeze", chosen, self.ints(0)))
             if layer + 1 < len(books):
-                vector = self.op("MatMul", self.op("Gather", entries, chosen, axis=0), self._transpose(basis))
+                vector = self.op("MatMul", self.op("Gather", entries, chosen, axis=0), basis_rows)
                 residual = self.op("Sub", residual, vector)
         return str(self.g.op("Concat", codes, axis=0))
 
