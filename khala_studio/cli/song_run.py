@@ -96,6 +96,7 @@ class SongRun:
         """In the engine's thread."""
         with opening.open_stages(self._pack) as stages:
             self._job.watch(stages)
+            stages.open_soon()
             for number, plan in enumerate(self._plans, 1):
                 yield _TakeStarted(plan, number, stages)
                 yield from plan.make(stages)

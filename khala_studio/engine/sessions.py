@@ -64,6 +64,9 @@ def check_graphs(folder: Path) -> None:
         stages.open_all()
 
 
+SONG_GRAPHS = ("backbone", "decoder", "superres_embed", "superres")  # in the order in which they are needed
+
+
 class OnnxStages:
     """The `Stages` of a pack. A context manager; may be kept for many songs, one at a time.
 
@@ -140,8 +143,8 @@ class OnnxStages:
             self._session(name)
 
     def open_soon(self) -> None:
-        """Begin to open every graph and do not wait; whoever needs one first does."""
-        for name in self.manifest.graphs:
+        """Begin to open what a song needs, in the order of its stages, and do not wait."""
+        for name in SONG_GRAPHS:
             self._open(name)
 
     def close(self) -> None:
