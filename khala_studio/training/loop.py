@@ -83,11 +83,12 @@ class TrainLoop(Generic[Batch]):
         schedule: Schedule,
         compute: Compute,
         intervals: Intervals = Intervals(),
+        seed: int = 0,
     ) -> None:
         self.checkpoint, self.config = checkpoint, dict(config)
         self.modules, self.optimizer = modules, optimizer
         self.schedule, self.compute, self.intervals = schedule, compute, intervals
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.seed = 0, 0.0, seed
         self.curves = CurveLog(checkpoint.with_suffix(".csv"))
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if checkpoint.exists():
@@ -133,6 +134,9 @@ class TrainLoop(Generic[Batch]):
     def _train_step(self, task: Task[Batch], batch: Batch) -> Values:
         for module in self.modules.values():
             module.train()
+        torch.manual_seed(
+            1_000_003 * self.seed + self.step
+        )  # dropout: a resumed run draws what it would have drawn
         self.optimizer.set_rate(self.schedule.rate(self.step, self.progress))
         with self.compute.autocast():
             loss, values = task.loss(batch)
@@ -235,6 +239,13 @@ def add_loop_arguments(parser: argparse.ArgumentParser, learning_rate: float) ->
     parser.add_argument("--warmup", type=int, default=100, help="steps until the full learning rate")
     parser.add_argument("--tokens", type=int, help="tokens a step (default: 4096 on the CPU, 65536 on a GPU)")
     parser.add_argument("--max-frames", type=int, default=900, help="longest excerpt, in frames of 46 ms")
+    parser.add_argument("--dropout", type=float, default=0.1, help="of the blocks' outputs")
+    parser.add_argument(
+        "--corrupt",
+        type=float,
+        default=0.15,
+        help="up to this share of the codes a causal step hears are wrong",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])

@@ -55,10 +55,14 @@ N_VALID = 48  # excerpts of held-out recordings
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One sequence: a prompt and the coarse codes [2, T] that answer it."""
+    """One sequence: a prompt and the coarse codes [2, T] that answer it.
+
+    heard: what the net reads of its own past instead of `codes`, as good as it may be when it composes.
+    """
 
     prompt: SungPrompt
     codes: NDArray[np.int16]
+    heard: NDArray[np.int16] | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -71,8 +75,9 @@ def pack_items(items: Sequence[Item], vocabulary: Vocabulary) -> BackbonePack:
     ids, targets, phone_at = [], [], []
     for item in items:
         n_prompt, frames = len(item.prompt.ids), item.codes.shape[1]
-        rows = (item.codes.astype(np.int64) + size * np.arange(2)[:, None]).T.reshape(-1)  # [2T]
-        ids += [item.prompt.ids, rows + vocabulary.audio_offset]
+        rows = _rows(item.codes, size)
+        heard = rows if item.heard is None else _rows(item.heard, size)
+        ids += [item.prompt.ids, heard + vocabulary.audio_offset]
         before = np.full(n_prompt - 1, IGNORE)  # position p predicts what stands at p + 1
         targets += [before, rows, [2 * size]]
         phones = np.where(item.prompt.phone_at == NO_PHONE, IGNORE, item.prompt.phone_at)
@@ -87,33 +92,55 @@ def pack_items(items: Sequence[Item], vocabulary: Vocabulary) -> BackbonePack:
     )
 
 
+def _rows(codes: NDArray[np.int16], size: int) -> NDArray[np.int64]:
+    """[2, T] -> rows of the sliced head [2T], q0 and q1 in turn."""
+    return (codes.astype(np.int64) + size * np.arange(2)[:, None]).T.reshape(-1)
+
+
+def corrupt(codes: NDArray[np.int16], rng: np.random.Generator, most: float) -> NDArray[np.int16]:
+    """Replace a share (0 to `most`, drawn) of codes [2, T] by others of the same layer and excerpt.
+
+    Whoever cannot rely on the past has to read the words; and composing makes mistakes that training data
+    do not hold.
+    """
+    wrong = rng.random(codes.shape) < rng.uniform(0.0, most)
+    elsewhere = rng.integers(codes.shape[1], size=codes.shape)
+    return np.where(wrong, np.take_along_axis(codes, elsewhere, axis=1), codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How training packs are drawn."""
+
+    seed: int
+    tokens: int  # a pack
+    max_frames: int
+    corrupt: float = 0.0
+
+
 class BackboneData:
     """Draws training packs; a pack depends on seed, step and progress alone."""
 
     def __init__(
-        self,
-        folder: CodesFolder,
-        prompts: PromptMaker,
-        vocabulary: Vocabulary,
-        seed: int,
-        tokens: int,
-        max_frames: int,
+        self, folder: CodesFolder, prompts: PromptMaker, vocabulary: Vocabulary, drawing: Drawing
     ) -> None:
         self.folder, self.prompts, self.vocabulary = folder, prompts, vocabulary
-        self.seed, self.tokens, self.max_frames = seed, tokens, max_frames
+        self.drawing = drawing
 
     def item(self, excerpt: Excerpt, rng: np.random.Generator, dropout: Dropout) -> Item:
-        return Item(self.prompts.make(excerpt, rng, dropout), self.folder.codes_of(excerpt)[:2])
+        codes = self.folder.codes_of(excerpt)[:2]
+        prompt = self.prompts.make(excerpt, rng, dropout)
+        return Item(prompt, codes, corrupt(codes, rng, self.drawing.corrupt))
 
     def pack(self, step: int, progress: float) -> BackbonePack:
         """About `tokens` tokens: sequences until the next one would not fit."""
-        rng = np.random.default_rng([self.seed, 10, step])
+        rng = np.random.default_rng([self.drawing.seed, 10, step])
         items: list[Item] = []
         total = 0
         while True:
-            item = self.item(self.folder.draw(rng, progress, self.max_frames), rng, Dropout())
+            item = self.item(self.folder.draw(rng, progress, self.drawing.max_frames), rng, Dropout())
             total += item.n_tokens
-            if items and total > self.tokens:
+            if items and total > self.drawing.tokens:
                 return pack_items(items, self.vocabulary)
             items.append(item)
 
@@ -247,7 +274,7 @@ def main(args: argparse.Namespace) -> int:
     log.info("backbone: %.1f M parameters", count_parameters(net) / 1e6)
 
     train = CodesFolder(args.codes, args.corpus, "train")
-    data = BackboneData(train, prompts, vocabulary, args.seed, tokens_of(args, compute), args.max_frames)
+    data = BackboneData(train, prompts, vocabulary, drawing_of(args, compute))
     held_out = held_out_items(CodesFolder(args.codes, args.corpus, "valid"), prompts, args.max_frames)
     unigram = train.unigram_bits(2)
     log.info("unigram: q0 %.3f, q1 %.3f bits a code", *unigram)
@@ -256,15 +283,18 @@ def main(args: argparse.Namespace) -> int:
     optimizer = Optimizer(named, args.learning_rate, args.optimizer == "muon")
     modules = {"model": net, "aids": aids}
     intervals = Intervals(validate=args.validate_every)
-    loop = TrainLoop(checkpoint, to_dict(config), modules, optimizer, schedule_of(args), compute, intervals)
+    loop = TrainLoop(
+        checkpoint, to_dict(config), modules, optimizer, schedule_of(args), compute, intervals, args.seed
+    )
+    net.set_dropout(args.dropout)
     if args.compile:
         net.compile_blocks()
     task = BackboneTask(net, aids, compute)
     shuffled = with_other_words(held_out)
 
     def validate() -> Values:
-        q0, q1, found = task.bits(held_out, data.tokens)
-        q0_shuffled, q1_shuffled, _ = task.bits(shuffled, data.tokens)
+        q0, q1, found = task.bits(held_out, data.drawing.tokens)
+        q0_shuffled, q1_shuffled, _ = task.bits(shuffled, data.drawing.tokens)
         return {
             "valid q0": q0, "valid q1": q1,
             "valid q0 shuffled words": q0_shuffled, "valid q1 shuffled words": q1_shuffled,
@@ -274,6 +304,10 @@ def main(args: argparse.Namespace) -> int:
 
     loop.run(Task(data.pack, task.loss, validate, lambda pack: pack.n_tokens))
     return 0
+
+
+def drawing_of(args: argparse.Namespace, compute: Compute) -> Drawing:
+    return Drawing(args.seed, tokens_of(args, compute), args.max_frames, args.corrupt)
 
 
 def _config(args: argparse.Namespace, vocabulary: Vocabulary, checkpoint: Path) -> BackboneConfig:

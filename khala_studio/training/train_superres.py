@@ -28,7 +28,6 @@ from khala_studio.training.loop import (
     Values,
     add_loop_arguments,
     schedule_of,
-    tokens_of,
 )
 from khala_studio.training.nets.backbone import BackbonePack
 from khala_studio.training.nets.config import (
@@ -42,7 +41,7 @@ from khala_studio.training.nets.superres import RefinePack, SuperresNet
 from khala_studio.training.nets.transformer import count_parameters
 from khala_studio.training.optim import Optimizer
 from khala_studio.training.prompts import Dropout, PromptMaker
-from khala_studio.training.train_backbone import BackboneData
+from khala_studio.training.train_backbone import BackboneData, drawing_of
 from khala_studio.training.vocabulary import open_frontend, vocabulary_of
 
 log = logging.getLogger(__name__)
@@ -84,12 +83,12 @@ class SuperresData:
     def pack(self, step: int, progress: float) -> Pack:
         if self.mixture.is_causal(step):
             return self.coarse.pack(step, progress)
-        return self._refine_pack(np.random.default_rng([self.coarse.seed, 11, step]), progress)
+        return self._refine_pack(np.random.default_rng([self.coarse.drawing.seed, 11, step]), progress)
 
     def _refine_pack(self, rng: np.random.Generator, progress: float) -> RefinePack:
         coarse, parts = self.coarse, _Parts()
-        while parts.n_tokens < coarse.tokens:
-            excerpt = coarse.folder.draw(rng, progress, coarse.max_frames)
+        while parts.n_tokens < coarse.drawing.tokens:
+            excerpt = coarse.folder.draw(rng, progress, coarse.drawing.max_frames)
             prompt = coarse.prompts.make(excerpt, rng, Dropout())
             layers = draw_layers(rng, coarse.vocabulary.n_codebooks, coarse.vocabulary.n_coarse)
             parts.add(prompt.ids, coarse.folder.codes_of(excerpt), layers)
@@ -196,14 +195,17 @@ def main(args: argparse.Namespace) -> int:
     log.info("superres: %.1f M parameters", count_parameters(net) / 1e6)
 
     train, valid = (CodesFolder(args.codes, args.corpus, split) for split in ("train", "valid"))
-    coarse = BackboneData(train, prompts, vocabulary, args.seed, tokens_of(args, compute), args.max_frames)
+    coarse = BackboneData(train, prompts, vocabulary, drawing_of(args, compute))
     data = SuperresData(coarse, Mixture(0.0 if args.no_hybrid else args.causal_share))
     layers = [layer for layer in VALID_LAYERS if layer < vocabulary.n_codebooks]
     unigram = train.unigram_bits(vocabulary.n_codebooks)
     optimizer = Optimizer(net.named_parameters(), args.learning_rate, args.optimizer == "muon")
     intervals = Intervals(validate=args.validate_every)
     config = to_dict(net.superres_config)
-    loop = TrainLoop(checkpoint, config, {"model": net}, optimizer, schedule_of(args), compute, intervals)
+    loop = TrainLoop(
+        checkpoint, config, {"model": net}, optimizer, schedule_of(args), compute, intervals, args.seed
+    )
+    net.set_dropout(args.dropout)
     if args.compile:
         net.compile_blocks()
     task = SuperresTask(net, compute)

@@ -124,7 +124,10 @@ def test_the_phone_of_a_frame_is_the_one_in_its_middle():
 def test_a_pack_predicts_the_next_token(corpus):
     frontend = open_frontend(corpus / "tokenizer.json")
     data = train_backbone.BackboneData(
-        CodesFolder(corpus, corpus, "train"), PromptMaker(frontend), vocabulary_of(frontend), 0, 500, 900
+        CodesFolder(corpus, corpus, "train"),
+        PromptMaker(frontend),
+        vocabulary_of(frontend),
+        train_backbone.Drawing(0, 500, 900),
     )
     pack = data.pack(3, 0.5)
     assert pack.n_tokens == sum(pack.packing.lengths) <= 500
@@ -135,6 +138,23 @@ def test_a_pack_predicts_the_next_token(corpus):
         assert targets[-1] == 2048
     again = data.pack(3, 0.5)
     assert torch.equal(pack.ids, again.ids)
+
+
+def test_corruption_changes_what_is_heard_and_nothing_else(corpus):
+    frontend, rng = open_frontend(corpus / "tokenizer.json"), np.random.default_rng(0)
+    folder = CodesFolder(corpus, corpus, "train")
+    codes = folder.codes[:2, :60]
+    heard = train_backbone.corrupt(codes, rng, 0.5)
+    assert 0 < (heard != codes).mean() < 0.5
+    assert set(heard[1]) <= set(codes[1])
+    prompt = PromptMaker(frontend).make(folder.draw(rng, 0.0, 60), rng)
+    vocabulary = vocabulary_of(frontend)
+    right, wrong = (
+        train_backbone.pack_items([train_backbone.Item(prompt, codes, h)], vocabulary) for h in (None, heard)
+    )
+    assert torch.equal(right.targets, wrong.targets)
+    assert torch.equal(right.ids[: len(prompt.ids)], wrong.ids[: len(prompt.ids)])
+    assert not torch.equal(right.ids, wrong.ids)
 
 
 # --- training
@@ -150,7 +170,10 @@ def test_backbone_steps_lower_the_loss_of_a_fixed_batch(corpus):
     aids = train_backbone.BackboneAids(train_backbone._aids(args, config), config)
     task = train_backbone.BackboneTask(net, aids, choose_compute("cpu", precision="fp32"))
     data = train_backbone.BackboneData(
-        CodesFolder(corpus, corpus, "train"), PromptMaker(frontend), vocabulary, 0, 300, 900
+        CodesFolder(corpus, corpus, "train"),
+        PromptMaker(frontend),
+        vocabulary,
+        train_backbone.Drawing(0, 300, 900),
     )
     pack = data.pack(0, 0.5)
     assert falls(task, pack, [*net.named_parameters()])
@@ -164,7 +187,10 @@ def test_superres_steps_lower_the_loss_of_a_fixed_batch(corpus, backbone, causal
     net = train_superres.build_net(args, vocabulary, Path("nothing here"))
     task = train_superres.SuperresTask(net, choose_compute("cpu", precision="fp32"))
     coarse = train_backbone.BackboneData(
-        CodesFolder(corpus, corpus, "train"), PromptMaker(frontend), vocabulary, 0, 300, 900
+        CodesFolder(corpus, corpus, "train"),
+        PromptMaker(frontend),
+        vocabulary,
+        train_backbone.Drawing(0, 300, 900),
     )
     pack = train_superres.SuperresData(coarse, train_superres.Mixture(float(causal))).pack(0, 0.5)
     assert isinstance(pack, train_superres.BackbonePack) == causal

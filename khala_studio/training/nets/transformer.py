@@ -95,6 +95,7 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.post_attn_norm = RMSNorm(config.hidden, config.norm_eps)
         self.mlp = SwiGLU(config)
+        self.dropout = 0.0  # of what the block adds to the residual stream, in training
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [N, hidden] -> q [N, heads, d], k, v [N, kv_heads, d], rotated."""
@@ -106,8 +107,8 @@ class Block(nn.Module):
         return rotated[:, : c.n_heads], rotated[:, c.n_heads :], qkv[:, n_rotated:]
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = x + self.attn.o_proj(attended)
-        return x + self.mlp(self.post_attn_norm(x))
+        x = x + F.dropout(self.attn.o_proj(attended), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.post_attn_norm(x)), self.dropout, self.training)
 
 
 class Transformer(nn.Module):
@@ -168,6 +169,11 @@ class Transformer(nn.Module):
             grown.append((k, v))
             x = block.finish(x, attend_cached(q, k, v))
         return self.lm_head(self.norm(x[-1])), grown
+
+    def set_dropout(self, share: float) -> None:
+        """Of the blocks' outputs, while training; a small corpus is learnt by heart without it."""
+        for block in self.layers:
+            block.dropout = share
 
     def compile_blocks(self) -> None:
         """Let torch.compile fuse norms, RoPE and SwiGLU around the attention; shapes stay dynamic."""
