@@ -108,6 +108,7 @@ class CodecTrainer:
         while self.stage != "done":
             log.info("codec: stage %s, %.1f min so far", self.stage, self.seconds / 60)
             started = time.monotonic()
+            self.corpus.reload()  # a corpus may still be growing
             getattr(self, f"_{self.stage}")()
             self.seconds += time.monotonic() - started
             self.stage = STAGES[STAGES.index(self.stage) + 1]
