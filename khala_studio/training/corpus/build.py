@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
     """Render the corpus.
 
     Returns:
-        Exit code: 0 done, 1 an ingredient is missing or the disk refuses, 2 the folder holds another corpus,
+        Exit code: 0 done, 1 an ingredient or a worker is gone or the disk is full, 2 it is another corpus,
         130 interrupted.
     """
     try:
@@ -70,6 +71,9 @@ def main(args: argparse.Namespace) -> int:
             )
             return 2
         return _build(args, ingredients)
+    except BrokenProcessPool:
+        print("a worker was killed, perhaps for memory (2.5 GB each); run it again to go on", file=sys.stderr)
+        return 1
     except (SourceError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
