@@ -10,7 +10,7 @@ pytest.importorskip("scipy")
 
 from khala_studio.training.corpus import band, song
 from khala_studio.training.corpus.band import BandSection, Hit, Players, accompaniment, chord_hits
-from khala_studio.training.corpus.compose import Composition, compose
+from khala_studio.training.corpus.compose import Composition, arrangements, compose
 from khala_studio.training.corpus.genres import GENRES
 from khala_studio.training.corpus.melody import chord
 from khala_studio.training.corpus.mix import RATE
