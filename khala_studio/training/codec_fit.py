@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -52,8 +52,7 @@ def fit_features(codec: Codec, batches: Batches, rounds: int) -> None:
     encoder.sub_basis.copy_(sub * weight[:, None] / unit)
     coefficients = (normal @ sub / unit).reshape(-1, SUBFRAMES * config.subframe_width)
     encoder.wave_basis.copy_(principal(coefficients, config.wave_dims)[0])
-    codec.decoder.wave_head.weight.copy_(sub * unit / weight[:, None])
-    codec.decoder.wave_head.bias.zero_()
+    codec.decoder.sub_basis.copy_(sub * unit / weight[:, None])
     for name in ("bin_scale", "env_mean", "tone_mean"):
         getattr(codec.decoder, name).copy_(getattr(features, name))
 
@@ -128,15 +127,10 @@ def _round_as_stored(quantizer: Quantizer, layer: int) -> None:
 def start_decoder(codec: Codec) -> None:
     """Give the decoder the inverse of the encoder's bases, so that it sounds before it is trained."""
     decoder, encoder, parts = codec.decoder, codec.encoder, codec.config.parts
-    inverse_scale, n_wave = 1 / encoder.scale, codec.config.wave_dims
-    decoder.enter.weight.mul_(0.1)
-    decoder.enter.weight[:, parts["wave"]] = 0
-    decoder.enter.weight[:n_wave] = 0
-    decoder.enter.weight[:n_wave, parts["wave"]] = torch.diag(inverse_scale[parts["wave"]])
-    decoder.enter.bias.zero_()
-    decoder.rise.weight.mul_(0.1)
-    decoder.rise.weight[:, :n_wave] = encoder.wave_basis
-    decoder.rise.bias.zero_()
+    inverse_scale = 1 / encoder.scale
+    decoder.levels.copy_(codec.quantizer.levels)
+    decoder.wave_basis.copy_(encoder.wave_basis)
+    decoder.inverse_scale.copy_(inverse_scale[parts["wave"]])
     for read, part, basis in (
         (decoder.env_read, parts["env"], encoder.env_basis),
         (decoder.tone_read, parts["tone"], encoder.tone_basis),
@@ -145,9 +139,45 @@ def start_decoder(codec: Codec) -> None:
         read.weight[:, part] = basis * inverse_scale[part]
         read.bias.copy_(basis @ encoder.mean[part])
     decoder.env_read.bias.sub_(0.2)
-    for head in (decoder.env_head, decoder.tone_head):
+    for head in (decoder.env_head, decoder.tone_head, decoder.wave_head):
         head.weight.mul_(0.02)
         head.bias.zero_()
     for level in (decoder.frame_level, decoder.subframe_level, decoder.env_level, decoder.tone_level):
         level.out.weight.mul_(0.05)
         level.out.bias.zero_()
+
+
+@torch.no_grad()
+def fit_wave(codec: Codec, mixes: Iterable[Tensor]) -> None:
+    """How much of each band the exact waveform explains at every depth, and its best gain there (Wiener's).
+
+    What it explains, noise and oscillators leave to it; so early layers are heard through those two, late ones
+    through the waveform.
+    """
+    decoder, features = codec.decoder, codec.encoder.features
+    n_depths = len(codec.quantizer.levels)
+    cross, power, target_power = (torch.zeros(n_depths, *decoder.wave_gain.shape[1:]) for _ in range(3))
+    for mix in mixes:
+        target = features(mix)["wave"]
+        latent = codec.encoder(mix)
+        exact = _coefficients(codec, target)
+        residual = latent.flatten(0, 1).clone()
+        total = torch.zeros_like(residual)
+        for depth in range(1, n_depths):
+            vectors = codec.quantizer.vectors(codec.quantizer.nearest(residual, depth - 1), depth - 1)
+            residual, total = residual - vectors, total + vectors
+            ours = _coefficients(codec, decoder.wave_read(total.reshape(latent.shape)))
+            for sums, product in ((cross, ours * exact), (power, ours**2), (target_power, exact**2)):
+                sums[depth] += (product.sum((0, 2)) @ features.band_mean).cpu()
+    gain = (cross / (power + 1e-9)).clamp(0, 1.5)
+    share = (cross.clamp(min=0) ** 2 / (power * target_power + 1e-12)).clamp(0, 0.98)
+    decoder.wave_gain.copy_(gain.half().float())  # as a pack stores them
+    decoder.wave_share.copy_(share.half().float())
+
+
+def _coefficients(codec: Codec, compressed: Tensor) -> Tensor:
+    """Compressed, unit-rms MDCT [B, S, 2 * bins] -> the coefficients themselves [B, 2, S, bins]."""
+    shaped = (
+        compressed.reshape(*compressed.shape[:2], 2, -1).transpose(1, 2) * codec.decoder.bin_scale[:, None]
+    )
+    return shaped * shaped.abs()

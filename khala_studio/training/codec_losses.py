@@ -31,7 +31,10 @@ def mel_matrix(n_fft: int, n_bands: int, low: float = 30.0, high: float = 20_000
 class CodecLoss:
     """Reconstruction loss; two resolutions drawn a step, left/right or mid/side."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, bin_scale: Tensor) -> None:
+        """bin_scale [2, bins]: rms of the compressed MDCT. Exactness is worth most where it is loud."""
+        device = bin_scale.device
+        self.bin_weight = (bin_scale / bin_scale.mean())[:, None]
         self.windows = {n: torch.hann_window(n, device=device) / math.sqrt(n * 0.375) for n in RESOLUTIONS}
         self.mels = {n: mel_matrix(n, bands).to(device) for n, bands in RESOLUTIONS.items()}
         self.tone_window = torch.hann_window(8192, device=device) / math.sqrt(8192 * 0.375)
@@ -62,7 +65,8 @@ class CodecLoss:
             total = total + 0.5 * loss
             parts |= named
         tonal = self._tonal(sound, target)
-        coefficients = ((wave - wave_target)[:, :, 2:-2].abs().mean((1, 2, 3)) * weight).mean()
+        coefficients = ((wave - wave_target)[:, :, 2:-2].abs() * self.bin_weight).mean((1, 2, 3))
+        coefficients = (coefficients * weight).mean()
         rms = target.pow(2).mean((1, 2)).sqrt() + 1e-3
         waveform = ((sound - target).abs().mean((1, 2)) / rms * weight).mean()
         total = total + 0.5 * tonal + coefficients + 0.08 * waveform

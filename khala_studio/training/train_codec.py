@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from khala_studio.training.codec_fit import fit_features, fit_quantizer, fit_scale, start_decoder
+from khala_studio.training.codec_fit import fit_features, fit_quantizer, fit_scale, fit_wave, start_decoder
 from khala_studio.training.codec_losses import CodecLoss
 from khala_studio.training.data_audio import AudioBatch, AudioCorpus
 from khala_studio.training.device import Compute, choose_compute
 from khala_studio.training.loop import Intervals, Schedule, Task, TrainLoop, Values
-from khala_studio.training.nets.codec import MIN_LEVEL, SUBFRAMES, Codec, CodecConfig
+from khala_studio.training.nets.codec import SUBFRAMES, Codec, CodecConfig
 from khala_studio.training.optim import Optimizer
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 DEPTH_CHANCE = (0.06, 0.18, 0.06, 0.08, 0.05, 0.12, 0.06, 0.11, 0.05, 0.09, 0.03, 0.11)
 FIT_FRAMES = 65_000  # of the k-means: 50 minutes, 63 frames an entry
 CROP = 32  # frames of a training crop, 1.5 s
+WAVE_ROUNDS = 6
 STATISTICS_ROUNDS = 40  # of 8 crops of 64 frames
 
 
@@ -148,6 +149,7 @@ class CodecTrainer:
         fit_quantizer(self.codec.quantizer.cpu(), latents.cpu())
         self.codec.to(self.compute.device)
         start_decoder(self.codec)
+        fit_wave(self.codec, (mix.to(self.compute.device) for mix in self._mixes(WAVE_ROUNDS)))
         levels = self.codec.quantizer.levels
         shown = {n: round(float(levels[n]), 2) for n in (0, 1, 2, 4, 8, 16, 32, 64) if n < len(levels)}
         log.info("residual level (log2 rms): %s", shown)
@@ -216,7 +218,7 @@ class _DecoderLoss:
     """Quantise by a random depth, decode, compare."""
 
     def __init__(self, codec: Codec, device: torch.device) -> None:
-        self.codec, self.device, self.loss = codec, device, CodecLoss(device)
+        self.codec, self.device, self.loss = codec, device, CodecLoss(codec.decoder.bin_scale)
 
     def __call__(self, item: tuple[int, AudioBatch]) -> tuple[Tensor, Values]:
         step, batch = item
@@ -228,11 +230,10 @@ class _DecoderLoss:
         starts = torch.from_numpy(rng.integers(0, 2000, len(mix))).to(self.device)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             latent = codec.quantizer.quantise(codec.encoder(mix), depths)
-            level = codec.quantizer.levels[depths].clamp(min=MIN_LEVEL)
             target = codec.encoder.features(mix)["wave"]
-        sound, wave = codec.decoder(latent, level, starts)
+        sound, wave = codec.decoder(latent, depths, starts)
         target = target.reshape(wave.shape[0], wave.shape[2], 2, -1).transpose(1, 2)
-        weight = 0.25 + 0.75 * torch.log2(depths.float()) / np.log2(n_layers)  # exact where layers carry it
+        weight = (torch.log2(depths.float()) - 3).clamp(0, 3) / 3  # exact where layers carry it: from 8 to 64
         with torch.autocast(self.device.type, enabled=False):
             return self.loss(sound.float(), mix, wave.float(), target, weight, rng)
 

@@ -24,6 +24,7 @@ SUBFRAMES = 4
 STEREO = 2
 TONE_WINDOW = 8192
 PHASE_CYCLE = 1 << 23
+HEADROOM = 1.2
 MIN_LEVEL = -7.0
 INT64_MAX = np.iinfo(np.int64).max
 
@@ -33,6 +34,8 @@ class _Codec:
 
     def __init__(self, name: str, config: Mapping[str, int], state: State, storage: Storage) -> None:
         self.g, self.config, self.state, self.storage = GraphBuilder(name), config, state, storage
+        # bases carry the waveform: sixteen bits where the networks around them may have eight
+        self.basis_storage: Storage = "float32" if storage == "float32" else "float16"
         self.hop, self.subhop, self.bands = config["hop"], config["hop"] // SUBFRAMES, config["env_bands"]
         self.rank, self.layers = config["code_rank"], config["n_codebooks"]
         self.latent = sum(config[f"{part}_dims"] for part in ("voice", "env", "tone", "wave"))
@@ -96,6 +99,14 @@ class _Codec:
         return str(self.op("Mul", self.op("Cos", angle), self.g.constant(window[:, None], "float32")))
 
 
+def _band_mean(edges: list[int], n_bins: int) -> NDArray[np.float64]:
+    """[bins, bands]: mean over each band."""
+    mean = np.zeros((n_bins, len(edges) - 1))
+    for j, (a, b) in enumerate(pairwise(edges)):
+        mean[a:b, j] = 1 / (b - a)
+    return mean
+
+
 def decoder_graph(config: Mapping[str, int], state: State, storage: Storage = "float32") -> onnx.ModelProto:
     """codes [K, T], start_frame [1] -> waveform [2, T * hop].
 
@@ -117,13 +128,16 @@ class _DecoderGraph(_Codec):
         self.depth, self.frames = self.slice(shape, 0, 1, 0), self.slice(shape, 1, 2, 0)
         latent, level = self._latent(), self._level()
         hidden = self._hidden(latent, level)
+        loudness = self._loudness(latent)  # [S, 2, bands]
         amplitude = self._partials(latent, hidden, level)  # [2T, bins]
-        gain = self._noise_gain(latent, hidden, level, amplitude)  # [S, 2, subhop]
-        wave = self.reshape(self.linear(hidden, "decoder.wave_head"), -1, STEREO, self.subhop)
-        wave = self.op("Mul", wave, g.initialiser("bin_scale", self.array("decoder.bin_scale")))
-        spectrum = self.op(
-            "Add", self.op("Mul", wave, self.op("Abs", wave)), self.op("Mul", self._noise(), gain)
+        exact = self._exact(latent, hidden, loudness)
+        gain = self._noise_gain(loudness, hidden, level, amplitude)  # [S, 2, subhop]
+        share = self._by_depth("wave_share")  # [2, bands]
+        amplitude = self.op(
+            "Mul", amplitude, self._left_over(self.slice(share, 0, 1, 0), self._tone_members())
         )
+        gain = self.op("Mul", gain, self._left_over(share, self._band_spread()))
+        spectrum = self.op("Add", exact, self.op("Mul", self._noise(), gain))
         mid, side = self._inverse_mdct(spectrum)
         mid = self.op("Add", mid, self._oscillators(amplitude))
         left, right = self.op("Add", mid, side), self.op("Sub", mid, side)
@@ -148,8 +162,30 @@ class _DecoderGraph(_Codec):
         latent = self.op("MatMul", flat, self.reshape(basis, -1, self.latent))
         return str(self.op("Unsqueeze", latent, self.ints(0)))
 
+    def _by_depth(self, name: str) -> str:
+        """[2, bands] of the decoder's table at the depth given."""
+        table = self.g.initialiser(name, self.array(f"decoder.{name}"), "float16")
+        return str(self.op("Squeeze", self.op("Gather", table, self.depth, axis=0), self.ints(0)))
+
+    def _left_over(self, share: str, members: NDArray[Any]) -> str:
+        """Amplitude that the exact waveform leaves to another path: sqrt(1 - share) spread over `members`."""
+        spread = self.op("MatMul", share, self.g.constant(members, "float32"))
+        return str(self.op("Sqrt", self.op("Sub", self.number(1), spread)))
+
+    def _tone_members(self) -> NDArray[Any]:
+        return (self._tone_bands() > 0).T.astype(np.float32)
+
+    def _wave_read(self, latent: str) -> str:
+        """See nets.codec.Decoder.wave_read: [1, S, 2 * subhop]."""
+        first = self.latent - self.config["wave_dims"]
+        part = self.slice(latent, first, self.latent, 2)
+        part = self.op("Mul", part, self.g.initialiser("inverse_scale", self.array("decoder.inverse_scale")))
+        part = self.matrix(part, "decoder.wave_basis", self.array("decoder.wave_basis").T, self.basis_storage)
+        part = self.reshape(part, 1, -1, self.config["subframe_width"])
+        return self.matrix(part, "decoder.sub_basis", self.array("decoder.sub_basis").T, self.basis_storage)
+
     def _level(self) -> str:
-        levels = np.maximum(self.array("quantizer.levels"), MIN_LEVEL)
+        levels = np.maximum(self.array("decoder.levels"), MIN_LEVEL)
         return str(self.op("Gather", self.g.constant(levels, "float32"), self.depth, axis=0))  # [1]
 
     def _level_embedding(self, level: str, name: str) -> str:
@@ -191,26 +227,46 @@ class _DecoderGraph(_Codec):
         peak = self.op("Squeeze", self.g.cast(peak, "float32"), self.ints(1))
         return str(self.op("Mul", self.op("Exp", self.op("Min", log, self.number(2.0))), peak))
 
-    def _noise_gain(self, latent: str, hidden: str, level: str, amplitude: str) -> str:
-        """See nets.codec.Decoder.noise_gain: [S, 2, subhop]."""
+    def _loudness(self, latent: str) -> str:
+        """Log rms of each band that the latent tells: [S, 2, bands]."""
         read = self.reshape(self.linear(latent, "decoder.env_read"), -1, STEREO, self.bands)
         read = self.op("Add", read, self.g.initialiser("env_mean", self.array("decoder.env_mean")))
+        return str(self.op("Clip", read, self.number(-10), self.number(3)))
+
+    def _exact(self, latent: str, hidden: str, loudness: str) -> str:
+        """See nets.codec.Decoder.exact: [S, 2, subhop]."""
+        wave = self.op("Add", self.linear(hidden, "decoder.wave_head"), self._wave_read(latent))
+        wave = self.reshape(wave, -1, STEREO, self.subhop)
+        wave = self.op("Mul", wave, self.g.initialiser("bin_scale", self.array("decoder.bin_scale")))
+        spread = self.g.initialiser("band_spread", self._band_spread())
+        gain = self.op("MatMul", self._by_depth("wave_gain"), spread)
+        coefficients = self.op("Mul", self.op("Mul", wave, self.op("Abs", wave)), gain)
+        mean = self.g.initialiser("band_mean", self._band_mean())
+        power = self.op("MatMul", self.op("Mul", coefficients, coefficients), mean)
+        level = self.op("Mul", self.op("Log", self.op("Add", power, self.number(1e-12))), self.number(0.5))
+        loudest = self.op("Add", loudness, self.number(HEADROOM))
+        bound = self.op("Exp", self.op("Min", self.op("Sub", loudest, level), self.number(0)))
+        return str(self.op("Mul", coefficients, self.op("MatMul", bound, spread)))
+
+    def _noise_gain(self, loudness: str, hidden: str, level: str, amplitude: str) -> str:
+        """See nets.codec.Decoder.noise_gain: [S, 2, subhop]."""
         tone_bands = self.g.initialiser("tone_bands", self._tone_bands())
         tone_power = self.op("MatMul", self.op("Mul", amplitude, amplitude), tone_bands)  # [2T, bands]
         tone_power = self.reshape(tone_power, -1, 1, 1, self.bands)
         tone_power = self.reshape(self.op("Expand", tone_power, self.ints(1, 2, 1, 1)), -1, 1, self.bands)
-        clipped = self.op("Clip", self.slice(read, 0, 1, 1), self.number(-10), self.number(3))
-        power = self.op("Exp", self.op("Mul", clipped, self.number(2)))
+        power = self.op("Exp", self.op("Mul", self.slice(loudness, 0, 1, 1), self.number(2)))
         rest = self.op("Relu", self.op("Sub", power, tone_power))
         rest = self.op("Log", self.op("Add", rest, self.op("Mul", power, self.number(0.04))))
         mid = self.op("Mul", rest, self.number(0.5))
-        log = self.op("Concat", mid, self.slice(read, 1, 2, 1), axis=1)
-        head = self.op(
-            "Add", self.linear(hidden, "decoder.env_head"), self._level_embedding(level, "decoder.env_level")
-        )
+        log = self.op("Concat", mid, self.slice(loudness, 1, 2, 1), axis=1)
+        head = self.linear(hidden, "decoder.env_head")
+        head = self.op("Add", head, self._level_embedding(level, "decoder.env_level"))
         log = self.op("Add", log, self.reshape(head, -1, STEREO, self.bands))
-        log = self.matrix(log, "band_spread", self._band_spread(), "float16")
+        log = self.op("MatMul", log, "band_spread")
         return str(self.op("Exp", self.op("Clip", log, self.number(-12), self.number(3))))
+
+    def _band_mean(self) -> NDArray[np.float64]:
+        return _band_mean(self._band_edges(), self.subhop)
 
     def _band_spread(self) -> NDArray[np.float64]:
         edges = np.array(self._band_edges())
@@ -324,10 +380,7 @@ class _EncoderGraph(_Codec):
         return str(self.op("MatMul", frames, self.mdct()))
 
     def _envelope(self, spectrum: str) -> str:
-        edges = _DecoderGraph._band_edges(self)  # type: ignore[arg-type]
-        mean = np.zeros((self.subhop, self.bands))
-        for j, (a, b) in enumerate(pairwise(edges)):
-            mean[a:b, j] = 1 / (b - a)
+        mean = _band_mean(_DecoderGraph._band_edges(self), self.subhop)  # type: ignore[arg-type]
         power = self.matrix(self.op("Mul", spectrum, spectrum), "band_mean", mean, "float32")  # [2, S, bands]
         before = self.op("Concat", self.slice(power, 0, 1, 1), self.slice(power, 0, -1, 1), axis=1)
         after = self.op(

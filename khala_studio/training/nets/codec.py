@@ -32,6 +32,7 @@ SUBFRAMES = 4  # subframes a frame
 STEREO = 2
 TONE_WINDOW = 8192  # samples of the analysis window of the tone features
 PHASE_CYCLE = 1 << 23  # tone phases are integers modulo this: exact at any length of song
+HEADROOM = 1.2  # nats by which one subframe of a band may exceed the band's smoothed loudness
 MIN_LEVEL = -7.0  # log2 of the residual's rms that stands for "not quantised"
 
 
@@ -334,13 +335,13 @@ class Quantizer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latent [B, T, D], level [B] -> waveform [B, 2, N]."""
+    """Latent [B, T, D] of a depth [B] -> waveform [B, 2, N]."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
         bins, width, wide = config.subhop, config.subframe_width, config.frame_width
-        _, spread = band_matrices(bins, config.env_bands, config.sample_rate)
+        band_mean, spread = band_matrices(bins, config.env_bands, config.sample_rate)
         self.enter = nn.Linear(config.latent, wide)
         self.frame_blocks = nn.Sequential(*[Block(wide, 2, 5, 0.1) for _ in range(config.frame_blocks)])
         self.rise = nn.Linear(wide, SUBFRAMES * width)
@@ -348,6 +349,14 @@ class Decoder(nn.Module):
             *[Block(width, 3, 7, 0.1) for _ in range(config.subframe_blocks)]
         )
         self.wave_head = nn.Linear(width, STEREO * bins)
+        # the encoder's bases turned round: the exact waveform needs no learning, only to be let through
+        self.register_buffer("wave_basis", torch.zeros(SUBFRAMES * width, config.wave_dims))
+        self.register_buffer("sub_basis", torch.zeros(STEREO * bins, width))
+        self.register_buffer("inverse_scale", torch.zeros(config.wave_dims))
+        shares = torch.zeros(config.n_codebooks + 1, STEREO, config.env_bands)
+        self.register_buffer("wave_gain", shares)  # by depth: best gain of that waveform in each band
+        self.register_buffer("wave_share", shares.clone())  # and the share of the power that it explains
+        self.register_buffer("levels", torch.zeros(config.n_codebooks + 1))  # the quantiser's
         self.env_read = nn.Linear(config.latent, SUBFRAMES * STEREO * config.env_bands)
         self.env_head = nn.Linear(width, STEREO * config.env_bands)
         self.tone_read = nn.Linear(config.latent, config.tone_bins)
@@ -358,6 +367,7 @@ class Decoder(nn.Module):
             LevelEmbedding(config.tone_bins),
         )
         self.register_buffer("mdct", mdct_matrix(bins), persistent=False)
+        self.register_buffer("band_mean", band_mean, persistent=False)
         self.register_buffer("band_spread", spread, persistent=False)
         self.register_buffer("bin_scale", torch.ones(STEREO, bins))
         self.register_buffer("env_mean", torch.zeros(STEREO, config.env_bands))
@@ -383,30 +393,55 @@ class Decoder(nn.Module):
                 config.subhop / (edges[j + 1] - edges[j]) / 2
             )  # amplitude^2 -> mean MDCT power of the band
         self.register_buffer("tone_bands", torch.tensor(member).float(), persistent=False)
+        self.register_buffer("tone_members", torch.tensor((member > 0).T).float(), persistent=False)
 
-    def forward(self, latent: Tensor, level: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """start [B]: absolute index of the first frame (phase of noise and oscillators).
+    def forward(self, latent: Tensor, depth: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """depth [B]: layers in the latent; start [B]: absolute index of the first frame (phase of noise, oscillators).
 
         Returns the waveform [B, 2, N] and the compressed MDCT of the wave path [B, 2, S, bins].
         """
         batch, frames, _ = latent.shape
+        level, share = self.levels[depth].clamp(min=MIN_LEVEL), self.wave_share[depth]
         hidden = self.frame_blocks(self.enter(latent) + self.frame_level(level))
         hidden = self.rise(hidden).reshape(batch, frames * SUBFRAMES, -1) + self.subframe_level(level)
         hidden = self.subframe_blocks(hidden)
         with torch.autocast(latent.device.type, enabled=False):
             hidden, latent = hidden.float(), latent.float()
+            loudness = self.env_read(latent).reshape(batch, frames * SUBFRAMES, STEREO, -1) + self.env_mean
+            loudness = loudness.transpose(1, 2).clamp(-10, 3)  # log rms of each band [B, 2, S, bands]
+            wave = (self.wave_head(hidden) + self.wave_read(latent)).reshape(
+                batch, -1, STEREO, self.config.subhop
+            )
+            wave = wave.transpose(1, 2)
+            exact = self.exact(wave, loudness, depth)
             amplitude = self.partials(latent, hidden, level)
-            gain = self.noise_gain(latent, hidden, level, amplitude)
-            shape = (batch, frames * SUBFRAMES, STEREO, self.config.subhop)
-            wave = self.wave_head(hidden).reshape(shape).transpose(1, 2)
-            compressed = wave * self.bin_scale[:, None]
-            index = (start[:, None] * SUBFRAMES + torch.arange(shape[1], device=start.device)) % len(
+            gain = self.noise_gain(loudness, hidden, level, amplitude)
+            amplitude = amplitude * (1 - share[:, :1] @ self.tone_members).sqrt()
+            gain = gain * (1 - share @ self.band_spread).sqrt()[:, :, None]
+            index = (start[:, None] * SUBFRAMES + torch.arange(exact.shape[2], device=start.device)) % len(
                 self.noise
             )
             noise = self.noise[index].transpose(1, 2)
-            sound = self.inverse_mdct(compressed * compressed.abs() + noise * gain)
+            sound = self.inverse_mdct(exact + noise * gain)
             mid = sound[:, 0] + self.oscillators(amplitude, start)
             return torch.stack([mid + sound[:, 1], mid - sound[:, 1]], 1), wave
+
+    def exact(self, wave: Tensor, loudness: Tensor, depth: Tensor) -> Tensor:
+        """Compressed coefficients -> MDCT [B, 2, S, bins], no louder in any band than the band is known to be.
+
+        Without that bound the quantiser's error, the same in every frame, would be heard in quiet ones.
+        """
+        compressed = wave * self.bin_scale[:, None]
+        gain = (self.wave_gain[depth] @ self.band_spread)[:, :, None]
+        coefficients = compressed * compressed.abs() * gain
+        level = 0.5 * torch.log((coefficients * coefficients) @ self.band_mean + 1e-12)
+        return coefficients * (torch.exp((loudness + HEADROOM - level).clamp(max=0.0)) @ self.band_spread)
+
+    def wave_read(self, latent: Tensor) -> Tensor:
+        """Compressed MDCT coefficients straight from the latent's wave part [B, S, 2 * bins]."""
+        batch, frames, _ = latent.shape
+        coefficients = latent[..., self.config.parts["wave"]] * self.inverse_scale
+        return (coefficients @ self.wave_basis.T).reshape(batch, frames * SUBFRAMES, -1) @ self.sub_basis.T
 
     def partials(self, latent: Tensor, hidden: Tensor, level: Tensor) -> Tensor:
         """Amplitudes of the oscillators at half frames [B, 2T, bins]; zero but at peaks of the spectrum."""
@@ -424,19 +459,16 @@ class Decoder(nn.Module):
             peak = ((log >= around) & (log > smooth + 0.35)).float()
         return torch.exp(log.clamp(max=2.0)) * peak
 
-    def noise_gain(self, latent: Tensor, hidden: Tensor, level: Tensor, amplitude: Tensor) -> Tensor:
-        """Gain of each MDCT bin [B, 2, S, bins]; the partials' power is taken from the mid channel's."""
-        batch, frames, _ = latent.shape
-        shape = (batch, frames * SUBFRAMES, STEREO, self.config.env_bands)
-        log = self.env_read(latent).reshape(shape) + self.env_mean
+    def noise_gain(self, loudness: Tensor, hidden: Tensor, level: Tensor, amplitude: Tensor) -> Tensor:
+        """Gain of each MDCT bin [B, 2, S, bins]; the power of the partials is taken from the mid channel's."""
         tone_power = ((amplitude * amplitude) @ self.tone_bands).repeat_interleave(2, 1)
-        power = torch.exp(2 * log[:, :, 0].clamp(-10, 3))
+        power = torch.exp(2 * loudness[:, 0])
         mid = 0.5 * torch.log(F.relu(power - tone_power) + 0.04 * power)
-        log = torch.stack([mid, log[:, :, 1]], 2)
-        log = log + (self.env_head(hidden) + self.env_level(level)).reshape(
-            batch, -1, STEREO, self.config.env_bands
+        log = torch.stack([mid, loudness[:, 1]], 1)
+        more = (self.env_head(hidden) + self.env_level(level)).reshape(
+            len(log), -1, STEREO, self.config.env_bands
         )
-        return torch.exp((log @ self.band_spread).clamp(-12, 3)).transpose(1, 2)
+        return torch.exp(((log + more.transpose(1, 2)) @ self.band_spread).clamp(-12, 3))
 
     def inverse_mdct(self, spectrum: Tensor) -> Tensor:
         """[B, 2, S, bins] -> [B, 2, S * bins]."""
@@ -474,5 +506,5 @@ class Codec(nn.Module):
     def decode(self, codes: Tensor, start_frame: int = 0) -> Tensor:
         """codes [k, T] -> [2, N]."""
         latent = self.quantizer.decode(codes)[None]
-        level = self.quantizer.levels[len(codes)].clamp(min=MIN_LEVEL)[None]
-        return self.decoder(latent, level, torch.tensor([start_frame], device=codes.device))[0][0]
+        depth, start = (torch.tensor([n], device=codes.device) for n in (len(codes), start_frame))
+        return self.decoder(latent, depth, start)[0][0]
