@@ -151,8 +151,8 @@ def start_decoder(codec: Codec) -> None:
 def fit_wave(codec: Codec, mixes: Iterable[Tensor]) -> None:
     """How much of each band the exact waveform explains at every depth, and its best gain there (Wiener's).
 
-    What it explains, noise and oscillators leave to it; so early layers are heard through those two, late ones
-    through the waveform.
+    What it explains, noise and oscillators leave to it; so early layers are heard through those two,
+    late ones through the waveform.
     """
     decoder, features = codec.decoder, codec.encoder.features
     n_depths = len(codec.quantizer.levels)

@@ -396,7 +396,7 @@ class Decoder(nn.Module):
         self.register_buffer("tone_members", torch.tensor((member > 0).T).float(), persistent=False)
 
     def forward(self, latent: Tensor, depth: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """depth [B]: layers in the latent; start [B]: absolute index of the first frame (phase of noise, oscillators).
+        """depth [B]: layers in the latent; start [B]: absolute index of the first frame, for the phases.
 
         Returns the waveform [B, 2, N] and the compressed MDCT of the wave path [B, 2, S, bins].
         """
@@ -427,7 +427,7 @@ class Decoder(nn.Module):
             return torch.stack([mid + sound[:, 1], mid - sound[:, 1]], 1), wave
 
     def exact(self, wave: Tensor, loudness: Tensor, depth: Tensor) -> Tensor:
-        """Compressed coefficients -> MDCT [B, 2, S, bins], no louder in any band than the band is known to be.
+        """Compressed coefficients -> MDCT [B, 2, S, bins], no louder in any band than that is known to be.
 
         Without that bound the quantiser's error, the same in every frame, would be heard in quiet ones.
         """
@@ -460,7 +460,7 @@ class Decoder(nn.Module):
         return torch.exp(log.clamp(max=2.0)) * peak
 
     def noise_gain(self, loudness: Tensor, hidden: Tensor, level: Tensor, amplitude: Tensor) -> Tensor:
-        """Gain of each MDCT bin [B, 2, S, bins]; the power of the partials is taken from the mid channel's."""
+        """Gain of each MDCT bin [B, 2, S, bins]; the partials' power is taken from the mid channel's."""
         tone_power = ((amplitude * amplitude) @ self.tone_bands).repeat_interleave(2, 1)
         power = torch.exp(2 * loudness[:, 0])
         mid = 0.5 * torch.log(F.relu(power - tone_power) + 0.04 * power)
