@@ -286,7 +286,7 @@ def main(args: argparse.Namespace) -> int:
     loop = TrainLoop(
         checkpoint, to_dict(config), modules, optimizer, schedule_of(args), compute, intervals, args.seed
     )
-    net.set_dropout(args.dropout)
+    net.dropout = args.dropout
     if args.compile:
         net.compile_blocks()
     task = BackboneTask(net, aids, compute)

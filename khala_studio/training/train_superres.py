@@ -205,7 +205,7 @@ def main(args: argparse.Namespace) -> int:
     loop = TrainLoop(
         checkpoint, config, {"model": net}, optimizer, schedule_of(args), compute, intervals, args.seed
     )
-    net.set_dropout(args.dropout)
+    net.dropout = args.dropout
     if args.compile:
         net.compile_blocks()
     task = SuperresTask(net, compute)

@@ -142,6 +142,22 @@ def backbone_pack() -> BackbonePack:
     return BackbonePack(torch.cat(ids), Packing((10, 10)), (4, 6), torch.cat(targets), torch.cat(phones))
 
 
+def test_dropout_is_for_training_and_keeps_the_mean():
+    net, ids = tiny_backbone(), torch.randint(0, 62, (12,))
+    plain = net.hidden(net.embed(ids), Packing((12,)), causal=True)
+    net.dropout = 0.25
+    assert torch.equal(net.hidden(net.embed(ids), Packing((12,)), causal=True), plain)
+    net.train()
+    torch.manual_seed(7)
+    first = net.hidden(net.embed(ids), Packing((12,)), causal=True)
+    assert not torch.equal(first, plain)
+    torch.manual_seed(7)
+    assert torch.equal(net.hidden(net.embed(ids), Packing((12,)), causal=True), first)
+    ones, other, scale = net._keep(torch.ones(400, 32))
+    assert scale * ones.float().mean() == pytest.approx(1.0, abs=0.03)
+    assert not torch.equal(ones, other)
+
+
 def test_losses_run_over_the_rows_that_are_allowed():
     torch.manual_seed(3)
     net, pack = tiny_backbone(), backbone_pack()

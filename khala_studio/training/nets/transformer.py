@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from khala_studio.training.nets.attention import attend_cached, attend_packed, r
 from khala_studio.training.nets.config import TransformerConfig
 
 Rope = tuple[Tensor, Tensor]  # cosines and sines [N, 1, head_dim / 2]
+Keep = tuple[Tensor, Tensor, float]  # dropout: masks [N, hidden] of a block's two outputs, and their scale
 Cache = list[tuple[Tensor, Tensor]]  # per block: keys and values [P, kv_heads, head_dim]
 
 
@@ -95,7 +97,6 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.post_attn_norm = RMSNorm(config.hidden, config.norm_eps)
         self.mlp = SwiGLU(config)
-        self.dropout = 0.0  # of what the block adds to the residual stream, in training
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [N, hidden] -> q [N, heads, d], k, v [N, kv_heads, d], rotated."""
@@ -106,9 +107,12 @@ class Block(nn.Module):
         rotated = rotate(qkv[:, :n_rotated], cos, sin)
         return rotated[:, : c.n_heads], rotated[:, c.n_heads :], qkv[:, n_rotated:]
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = x + F.dropout(self.attn.o_proj(attended), self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.post_attn_norm(x)), self.dropout, self.training)
+    def finish(self, x: Tensor, attended: Tensor, keep: Keep | None = None) -> Tensor:
+        """`keep`: what dropout leaves of the two outputs, [N, hidden] each, and the factor to make up for it."""
+        attended = self.attn.o_proj(attended)
+        x = x + (attended if keep is None else attended * keep[0] * keep[2])
+        mlp = self.mlp(self.post_attn_norm(x))
+        return x + (mlp if keep is None else mlp * keep[1] * keep[2])
 
 
 class Transformer(nn.Module):
@@ -121,6 +125,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.hidden, config.norm_eps)
         self.lm_head = nn.Linear(config.hidden, config.output_rows, bias=False)
+        self.dropout = 0.0  # of what the blocks add to the residual stream, in training
         self._initialise()
 
     def _initialise(self) -> None:
@@ -143,7 +148,8 @@ class Transformer(nn.Module):
         cos, sin = self.rope(packing.positions().to(x.device))
         for i, block in enumerate(self.layers):
             q, k, v = block.project(x, cos, sin)
-            x = block.finish(x, attend_packed(q, k, v, packing.lengths, causal))
+            attended = attend_packed(q, k, v, packing.lengths, causal)
+            x = block.finish(x, attended, self._keep(x))
             if probe is not None:
                 probe.see(i, q, k, x)
         return self.norm(x)
@@ -170,10 +176,18 @@ class Transformer(nn.Module):
             x = block.finish(x, attend_cached(q, k, v))
         return self.lm_head(self.norm(x[-1])), grown
 
-    def set_dropout(self, share: float) -> None:
-        """Of the blocks' outputs, while training; a small corpus is learnt by heart without it."""
-        for block in self.layers:
-            block.dropout = share
+    def _keep(self, x: Tensor) -> Keep | None:
+        """Random bytes of numpy: PyTorch's own dropout took a fifth of a training step on the CPU."""
+        if not (self.training and self.dropout):
+            return None
+        seed = int(torch.randint(2**62, ()))
+        if x.is_cuda:
+            noise = torch.rand(2, *x.shape, device=x.device) >= self.dropout
+        else:
+            random = np.random.default_rng(seed).bytes(2 * x.numel())
+            least = round(256 * self.dropout)
+            noise = torch.frombuffer(bytearray(random), dtype=torch.uint8).view(2, *x.shape) >= least
+        return noise[0], noise[1], 1 / (1 - self.dropout)
 
     def compile_blocks(self) -> None:
         """Let torch.compile fuse norms, RoPE and SwiGLU around the attention; shapes stay dynamic."""
