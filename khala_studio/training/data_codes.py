@@ -91,19 +91,19 @@ class CodesFolder:
         length = LENGTHS[rng.choice(len(LENGTHS), p=length_shares(progress))]
         return cut(recording, length, rng, max_frames)
 
-    def unigram_bits(self, n_layers: int, frames: int = 400_000) -> NDArray[np.float64]:
-        """[n_layers] entropy of the codes by layer: the score of a model that knows only frequencies."""
+    def frequencies(self, n_layers: int, frames: int = 400_000) -> NDArray[np.float64]:
+        """[n_layers, codebook_size]: share of every code; none is zero."""
         sample = np.concatenate(
             [self.codes[:n_layers, r.offset : r.offset + r.frames] for r in self.recordings], 1
         )
         sample = sample[:, :: max(1, sample.shape[1] // frames)]
-        bits = []
-        for row in sample:
-            share = (np.bincount(row, minlength=SPEC.codebook_size) + 0.5) / (
-                len(row) + 0.5 * SPEC.codebook_size
-            )
-            bits.append(-(share * np.log2(share)).sum())
-        return np.array(bits)
+        counts = np.stack([np.bincount(row, minlength=SPEC.codebook_size) for row in sample]) + 0.5
+        return np.asarray(counts / counts.sum(1, keepdims=True))
+
+    def unigram_bits(self, n_layers: int) -> NDArray[np.float64]:
+        """[n_layers] entropy of the codes: what a model scores that knows only frequencies."""
+        share = self.frequencies(n_layers)
+        return np.asarray(-(share * np.log2(share)).sum(1))
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -63,18 +63,30 @@ def orthogonalise(matrices: Tensor, iterations: int, coefficients: tuple[float, 
     return (x.mT if tall else x).to(matrices.dtype)
 
 
+CAREFUL = ("head_proj", "head_bias", "layer_embed.weight", "latent_proj.weight")
+CAREFUL_FACTOR = 0.1
+
+
 class Optimizer:
-    """`use_muon` gives the matrices under `layers.` to Muon. Tables, norms and biases do not decay."""
+    """`use_muon` gives the matrices under `layers.` to Muon. Tables, norms and biases do not decay.
+
+        others = [(name, p) for name, p in named if p.dim() != 2 or not name.startswith("layers.")]
+    tenth of the rate: a full Adam step there moves logits by several nats, and losses rose above uniform.
+    """
 
     def __init__(self, named: Named, learning_rate: float, use_muon: bool, weight_decay: float = 0.1) -> None:
         named = list(named)
         matrices = [p for name, p in named if p.dim() == 2 and name.startswith("layers.")]
-        rest = [p for name, p in named if not (p.dim() == 2 and name.startswith("layers."))]
+        others = [(name, p) for name, p in named if not (p.dim() == 2 and name.startswith("layers."))]
+        rest = [p for name, p in others if name not in CAREFUL]
+        careful = [p for name, p in others if name in CAREFUL]
         self.learning_rate = learning_rate
         self.muon = Muon(matrices, weight_decay=weight_decay) if use_muon else None
-        groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": 0.0, "factor": 1.0}]
+        if careful:
+            groups.append({"params": careful, "weight_decay": 0.0, "factor": CAREFUL_FACTOR})
         if not use_muon:
-            groups.append({"params": matrices, "weight_decay": weight_decay})
+            groups.append({"params": matrices, "weight_decay": weight_decay, "factor": 1.0})
         self.adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True)
         self._rate = 1.0
 
@@ -82,7 +94,7 @@ class Optimizer:
         """`factor` of the peak learning rate."""
         self._rate = factor * self.learning_rate
         for group in self.adamw.param_groups:
-            group["lr"] = self._rate
+            group["lr"] = self._rate * group.get("factor", 1.0)
 
     def step(self) -> None:
         self.adamw.step()

@@ -191,10 +191,9 @@ def main(args: argparse.Namespace) -> int:
     checkpoint = args.out / CHECKPOINT
     if args.restart:
         checkpoint.unlink(missing_ok=True)
-    net = build_net(args, vocabulary, checkpoint).to(compute.device)
-    log.info("superres: %.1f M parameters", count_parameters(net) / 1e6)
-
     train, valid = (CodesFolder(args.codes, args.corpus, split) for split in ("train", "valid"))
+    net = build_net(args, vocabulary, checkpoint, train).to(compute.device)
+    log.info("superres: %.1f M parameters", count_parameters(net) / 1e6)
     coarse = BackboneData(train, prompts, vocabulary, drawing_of(args, compute))
     data = SuperresData(coarse, Mixture(0.0 if args.no_hybrid else args.causal_share))
     layers = [layer for layer in VALID_LAYERS if layer < vocabulary.n_codebooks]
@@ -220,7 +219,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def build_net(args: argparse.Namespace, vocabulary: Vocabulary, checkpoint: Path) -> SuperresNet:
+def build_net(
+    args: argparse.Namespace, vocabulary: Vocabulary, checkpoint: Path, train: CodesFolder
+) -> SuperresNet:
     """The shape of the checkpoint to go on from (whose weights the loop loads), else of the backbone."""
     if checkpoint.exists():
         return SuperresNet(superres_config(_load(checkpoint)["config"]))
@@ -231,6 +232,7 @@ def build_net(args: argparse.Namespace, vocabulary: Vocabulary, checkpoint: Path
     shape = TransformerConfig(**backbone["config"]["transformer"])
     net = SuperresNet(SuperresConfig(shape, vocabulary, True, latent_dim, code_dim))
     net.set_codec(codec)
+    net.start_from_frequencies(torch.from_numpy(train.frequencies(n_codebooks)))
     if not args.random_init:
         net.start_from_backbone(backbone["model"])
     return net

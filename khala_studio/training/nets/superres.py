@@ -92,7 +92,7 @@ class SuperresNet(Transformer):
         self.head_bias = nn.Parameter(torch.zeros(v.n_codebooks, v.codebook_size))
         nn.init.normal_(self.latent_proj.weight, std=0.02 * config.latent_dim**-0.5)
         nn.init.normal_(self.layer_embed.weight, std=0.002)
-        nn.init.normal_(self.head_proj, std=0.1 * hidden**-0.5)
+        nn.init.normal_(self.head_proj, std=0.02 * hidden**-0.5)
         self.register_state_dict_post_hook(_to_codec_units)
         self.register_load_state_dict_pre_hook(_from_codec_units)
 
@@ -226,6 +226,11 @@ class SuperresNet(Transformer):
                 size / (_rms(self.latent_proj.weight) * self.superres_config.latent_dim**0.5)
             )
             self.layer_embed.weight.mul_(0.1 * size / _rms(self.layer_embed.weight))
+
+    @torch.no_grad()
+    def start_from_frequencies(self, shares: Tensor) -> None:
+        """Begin where a model ends that knows only the codes' frequencies; shares [K, codebook_size]."""
+        self.head_bias.copy_(shares.log())
 
     @torch.no_grad()
     def set_codec(self, state: State) -> None:
