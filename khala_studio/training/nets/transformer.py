@@ -108,7 +108,7 @@ class Block(nn.Module):
         return rotated[:, : c.n_heads], rotated[:, c.n_heads :], qkv[:, n_rotated:]
 
     def finish(self, x: Tensor, attended: Tensor, keep: Keep | None = None) -> Tensor:
-        """`keep`: what dropout leaves of the two outputs, [N, hidden] each, and the factor to make up for it."""
+        """`keep`: what dropout leaves of the two outputs [N, hidden], and the factor that makes up for it."""
         attended = self.attn.o_proj(attended)
         x = x + (attended if keep is None else attended * keep[0] * keep[2])
         mlp = self.mlp(self.post_attn_norm(x))
