@@ -17,6 +17,10 @@ Batches = Callable[[], Tensor]  # a new batch of mixes [B, 2, N]
 
 VOICE_SHARE = 0.6  # variance of the voice part relative to envelope and tone together
 TONE_WEIGHT = 1.4  # envelope counts in nats; a partial's amplitude counts a little more: it is the tune
+# A waveform is let through where it explains this share of a band's power. Measured on held-out songs: let
+# through wherever it helped SI-SDR (85 % at best, at 64 layers), that rose from -25 to 1.5 dB, but log-mel
+# distance (0.45 to 0.51) and tonal correlation (0.52 to 0.43) found oscillators and noise closer.
+GOOD_SHARE = 0.9
 FEW = 1e-2  # floor of the bin scale relative to its largest
 
 
@@ -152,7 +156,7 @@ def fit_wave(codec: Codec, mixes: Iterable[Tensor]) -> None:
     """How much of each band the exact waveform explains at every depth, and its best gain there (Wiener's).
 
     What it explains, noise and oscillators leave to it; so early layers are heard through those two,
-    late ones through the waveform.
+    late ones through the waveform, where it is good enough.
     """
     decoder, features = codec.decoder, codec.encoder.features
     n_depths = len(codec.quantizer.levels)
@@ -171,6 +175,8 @@ def fit_wave(codec: Codec, mixes: Iterable[Tensor]) -> None:
                 sums[depth] += (product.sum((0, 2)) @ features.band_mean).cpu()
     gain = (cross / (power + 1e-9)).clamp(0, 1.5)
     share = (cross.clamp(min=0) ** 2 / (power * target_power + 1e-12)).clamp(0, 0.98)
+    good = share >= GOOD_SHARE
+    gain, share = gain * good, share * good
     decoder.wave_gain.copy_(gain.half().float())  # as a pack stores them
     decoder.wave_share.copy_(share.half().float())
 

@@ -63,14 +63,15 @@ def orthogonalise(matrices: Tensor, iterations: int, coefficients: tuple[float, 
     return (x.mT if tall else x).to(matrices.dtype)
 
 
-CAREFUL = ("head_proj", "head_bias", "layer_embed.weight", "latent_proj.weight")
+RESIDUAL = ("residual_head.weight", "residual_head.bias")
+CAREFUL = ("head_proj", "head_bias", "layer_embed.weight", "latent_proj.weight", *RESIDUAL)
 CAREFUL_FACTOR = 0.1
 
 
 class Optimizer:
     """`use_muon` gives the matrices under `layers.` to Muon. Tables, norms and biases do not decay.
 
-        others = [(name, p) for name, p in named if p.dim() != 2 or not name.startswith("layers.")]
+    Heads and embeddings that only some steps of super-resolution touch (CAREFUL) learn at a
     tenth of the rate: a full Adam step there moves logits by several nats, and losses rose above uniform.
     """
 

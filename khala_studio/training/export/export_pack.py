@@ -30,6 +30,7 @@ from khala_studio.training.export.superres_graph import (
     superres_embed_graph,
     superres_graph,
 )
+from khala_studio.training.export.superres_heads import plain_heads
 from khala_studio.training.export.transformer_blocks import TransformerShape, WeightFormat
 from khala_studio.training.parity import open_graph
 
@@ -99,6 +100,12 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--superres-sampling", nargs=2, type=float, default=(1.0, 10), metavar=sampling)
 
 
+def _superres(path: Path) -> Checkpoint:
+    """With the heads as a graph computes them."""
+    trained = read_checkpoint(path)
+    return Checkpoint(trained.config, plain_heads(trained.state))
+
+
 def main(args: argparse.Namespace) -> int:
     try:
         manifest = export(args)
@@ -141,7 +148,7 @@ class _Sources:
     def read(cls, args: argparse.Namespace) -> _Sources:
         frontend = PhonemeFrontend(json.loads(args.tokenizer.read_text(encoding="utf-8")))
         backbone = read_checkpoint(args.backbone)
-        sources = cls(read_checkpoint(args.codec), backbone, read_checkpoint(args.superres), frontend)
+        sources = cls(read_checkpoint(args.codec), backbone, _superres(args.superres), frontend)
         if backbone.config["vocabulary"]["audio_offset"] != len(frontend.tokens):
             raise ValueError(f"{args.backbone} was trained with another tokenizer than {args.tokenizer}.")
         if sources.superres.config["vocabulary"] != backbone.config["vocabulary"]:

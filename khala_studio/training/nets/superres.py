@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,10 @@ class SuperresNet(Transformer):
     lm_head: head of the causal task, as the backbone's sliced one (or rows of every layer, if not factored).
     latent_proj.weight [hidden, D], layer_embed.weight [K, hidden]: embed code c of layer k >= n_coarse as
         latent_proj @ projections[k] @ codebooks[k, c] + layer_embed[k].
-    head_proj [K, hidden, d], head_bias [K, codebook_size]: logits = h @ head_proj[k] @ codebooks[k].T + bias.
+    residual_head: predicts what is left of the latent over residual_rms[k]; one map for all layers, so that
+        every step teaches it. An entry's logit is pull[k] times its product with that prediction, less
+        norm_cost[k] times half its square, both in units of residual_rms[k]**2, plus
+        h @ head_proj[k] @ codebooks[k].T + head_bias[k] (head_proj [K, hidden, d], head_bias [K, size]).
     quantizer: the codec's tables.
 
     latent_proj and head_proj are trained in units in which latents and codebook entries have a size near 1
@@ -90,6 +93,13 @@ class SuperresNet(Transformer):
         self.layer_embed = nn.Embedding(v.n_codebooks, hidden)
         self.head_proj = nn.Parameter(torch.empty(v.n_codebooks, hidden, config.code_dim))
         self.head_bias = nn.Parameter(torch.zeros(v.n_codebooks, v.codebook_size))
+        self.residual_head = nn.Linear(hidden, config.latent_dim)
+        nn.init.zeros_(self.residual_head.weight)
+        nn.init.zeros_(self.residual_head.bias)
+        # entries lie along the directions in which the residual varies most: less sure there than on average
+        self.pull = nn.Parameter(torch.full((v.n_codebooks,), 0.1))
+        self.norm_cost = nn.Parameter(torch.zeros(v.n_codebooks))
+        self.register_buffer("residual_rms", torch.ones(v.n_codebooks))
         nn.init.normal_(self.latent_proj.weight, std=0.02 * config.latent_dim**-0.5)
         nn.init.normal_(self.layer_embed.weight, std=0.002)
         nn.init.normal_(self.head_proj, std=0.02 * hidden**-0.5)
@@ -150,8 +160,15 @@ class SuperresNet(Transformer):
         if not self.superres_config.factored:
             begin = v.audio_offset + v.codebook_size * layer
             return F.linear(hidden, self.lm_head.weight[begin : begin + v.codebook_size])
-        entries = self.quantizer.codebooks[layer] / self.code_units[layer]
-        return F.linear(hidden @ self.head_proj[layer], entries) + self.head_bias[layer]
+        book, unit = self.quantizer.codebooks[layer], self.residual_rms[layer]
+        own = F.linear(hidden @ self.head_proj[layer], book / self.code_units[layer]) + self.head_bias[layer]
+        towards = self.predicted_residual(hidden) @ (self.quantizer.projections[layer] / unit)  # [T, d]
+        square = (book @ self.quantizer.projections[layer].T).square().sum(1) / unit**2
+        return own + self.pull[layer] * F.linear(towards, book) - 0.5 * self.norm_cost[layer] * square
+
+    def predicted_residual(self, hidden: Tensor) -> Tensor:
+        """hidden [T, hidden] -> what the layers from here on will add up to, over residual_rms [T, D]."""
+        return self.residual_head(hidden)
 
     def coarse_head(self) -> Tensor:
         """Rows [q0 codes | q1 codes | end of song] of the causal task."""
@@ -171,13 +188,53 @@ class SuperresNet(Transformer):
 
     def refine_losses(self, pack: RefinePack) -> list[Tensor]:
         """Cross-entropy [T] of every sequence's layer at every frame, in nats."""
+        return self.refine(pack)[0]
+
+    def refine(self, pack: RefinePack) -> tuple[list[Tensor], list[Tensor]]:
+        """Of every sequence the cross-entropies [T] in nats, and the share of the residual's power that its
+        prediction leaves unexplained [] (nothing where the heads are plain rows).
+        """
+        losses, unexplained = [], []
+        for frames, codes, layer in self.frames(pack):
+            logits = self.layer_logits(frames, layer).float()
+            losses.append(F.cross_entropy(logits, codes[layer], reduction="none"))
+            if self.superres_config.factored:
+                residual = self.residual(codes, layer)
+                missed = (residual - self.predicted_residual(frames).float()).square().mean()
+                unexplained.append(missed / residual.square().mean().clamp(min=1e-6))
+        return losses, unexplained
+
+    def frames(self, pack: RefinePack) -> list[tuple[Tensor, Tensor, int]]:
+        """(hidden [T, hidden], codes [K, T], layer asked for) of every sequence."""
         x = torch.cat([part for sequence in self._inputs(pack) for part in sequence])
         hidden = self.hidden(x, pack.packing, causal=False).split(list(pack.packing.lengths))
-        losses = []
-        for h, prompt, codes, layer in zip(hidden, pack.prompts, pack.codes, pack.layers, strict=True):
-            logits = self.layer_logits(h[len(prompt) :], layer).float()
-            losses.append(F.cross_entropy(logits, codes[layer], reduction="none"))
-        return losses
+        sequences = zip(hidden, pack.prompts, pack.codes, pack.layers, strict=True)
+        return [(h[len(prompt) :], codes, layer) for h, prompt, codes, layer in sequences]
+
+    def residual(self, codes: Tensor, layer: int) -> Tensor:
+        """What the layers from `layer` on add up to, over residual_rms [T, D]."""
+        return self.quantizer.latents(codes[layer:], layer) / self.residual_rms[layer]
+
+    @torch.no_grad()
+    def fit_residual_head(self, packs: Iterable[RefinePack], ridge: float = 1e-2) -> float:
+        """Least squares from the hidden states as they are; training goes on from there.
+
+        Returns:
+            The share of the residual's power that is left unexplained on these packs.
+        """
+        n, d = self.config.hidden + 1, self.superres_config.latent_dim
+        gram, cross, power, count = torch.zeros(n, n), torch.zeros(n, d), 0.0, 0
+        for pack in packs:
+            for frames, codes, layer in self.frames(pack):
+                h = torch.cat([frames.float(), torch.ones_like(frames[:, :1]).float()], 1).cpu()
+                residual = self.residual(codes, layer).cpu()
+                gram, cross = gram + h.T @ h, cross + h.T @ residual
+                power, count = power + float(residual.square().sum()), count + len(h)
+        solution = torch.linalg.solve(gram + ridge * count * torch.eye(n), cross)  # [n, D]
+        self.residual_head.weight.copy_(solution[:-1].T)
+        self.residual_head.bias.copy_(solution[-1])
+        missed = power - 2 * float((solution * cross).sum()) + float((solution * (gram @ solution)).sum())
+        return missed / power
 
     def _inputs(self, pack: RefinePack) -> list[tuple[Tensor, Tensor]]:
         """Prompt and frame vectors of every sequence; neighbours that share their codes share the sum."""
@@ -226,6 +283,11 @@ class SuperresNet(Transformer):
                 size / (_rms(self.latent_proj.weight) * self.superres_config.latent_dim**0.5)
             )
             self.layer_embed.weight.mul_(0.1 * size / _rms(self.layer_embed.weight))
+            for layer in range(v.n_coarse):  # the coarse codes say what they stand for, as those above do
+                rows = torch.arange(v.codebook_size, device=table.device)
+                first = v.audio_offset + v.codebook_size * layer
+                latents = self.quantizer.latents(rows[None], layer) / self.latent_unit
+                table[first : first + v.codebook_size] += self.latent_proj(latents)
 
     @torch.no_grad()
     def start_from_frequencies(self, shares: Tensor) -> None:
@@ -237,6 +299,8 @@ class SuperresNet(Transformer):
         """Take the codec's tables from its state (`quantizer.projections`, `quantizer.codebooks`)."""
         self.quantizer.projections.copy_(state["quantizer.projections"])
         self.quantizer.codebooks.copy_(state["quantizer.codebooks"])
+        if "quantizer.levels" in state:
+            self.residual_rms.copy_(torch.exp2(state["quantizer.levels"][: len(self.residual_rms)]))
         self._set_units(self.quantizer.projections, self.quantizer.codebooks)
 
     def _set_units(self, projections: Tensor, codebooks: Tensor) -> None:
