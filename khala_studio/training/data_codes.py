@@ -100,10 +100,16 @@ class CodesFolder:
         counts = np.stack([np.bincount(row, minlength=SPEC.codebook_size) for row in sample]) + 0.5
         return np.asarray(counts / counts.sum(1, keepdims=True))
 
-    def unigram_bits(self, n_layers: int) -> NDArray[np.float64]:
-        """[n_layers] entropy of the codes: what a model scores that knows only frequencies."""
-        share = self.frequencies(n_layers)
-        return np.asarray(-(share * np.log2(share)).sum(1))
+    def unigram_bits(
+        self, held_out: Sequence[NDArray[np.integer]], layers: Sequence[int]
+    ) -> dict[int, float]:
+        """Bits a code, by layer, of `held_out` [K, T] for a model that knows only this folder's frequencies.
+
+        Of the same excerpts that a net is scored on: what is sung is rarer than a recording's silences.
+        """
+        shares = self.frequencies(max(layers) + 1)
+        codes = np.concatenate([grid[: max(layers) + 1] for grid in held_out], 1)
+        return {layer: float(-np.log2(shares[layer][codes[layer]]).mean()) for layer in layers}
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

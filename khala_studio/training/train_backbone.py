@@ -276,8 +276,8 @@ def main(args: argparse.Namespace) -> int:
     train = CodesFolder(args.codes, args.corpus, "train")
     data = BackboneData(train, prompts, vocabulary, drawing_of(args, compute))
     held_out = held_out_items(CodesFolder(args.codes, args.corpus, "valid"), prompts, args.max_frames)
-    unigram = train.unigram_bits(2)
-    log.info("unigram: q0 %.3f, q1 %.3f bits a code", *unigram)
+    unigram = train.unigram_bits([item.codes for item in held_out], (0, 1))
+    log.info("unigram: q0 %.3f, q1 %.3f bits a code", unigram[0], unigram[1])
 
     named = [*net.named_parameters(), *((f"aids.{name}", p) for name, p in aids.named_parameters())]
     optimizer = Optimizer(named, args.learning_rate, args.optimizer == "muon")
@@ -299,7 +299,7 @@ def main(args: argparse.Namespace) -> int:
             "valid q0": q0, "valid q1": q1,
             "valid q0 shuffled words": q0_shuffled, "valid q1 shuffled words": q1_shuffled,
             "words are worth": (q0_shuffled + q1_shuffled - q0 - q1) / 2, "phones found": found,
-            "unigram q0": float(unigram[0]), "unigram q1": float(unigram[1]),
+            "unigram q0": unigram[0], "unigram q1": unigram[1],
         }  # fmt: skip
 
     loop.run(Task(data.pack, task.loss, validate, lambda pack: pack.n_tokens))

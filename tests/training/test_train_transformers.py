@@ -157,6 +157,17 @@ def test_corruption_changes_what_is_heard_and_nothing_else(corpus):
     assert not torch.equal(right.ids, wrong.ids)
 
 
+def test_the_unigram_is_scored_on_what_the_net_is_scored_on(corpus):
+    folder = CodesFolder(corpus, corpus, "train")
+    shares = folder.frequencies(2)
+    common, rare = int(shares[1].argmax()), int(shares[1].argmin())
+    codes = np.array([[0, 0], [common, rare]])
+    bits = folder.unigram_bits([codes, codes[:, :1]], [1])
+    expected = -(2 * np.log2(shares[1].max()) + np.log2(shares[1].min())) / 3
+    assert bits == {1: pytest.approx(expected)}
+    assert shares.sum(1) == pytest.approx(1.0)
+
+
 # --- training
 
 
@@ -184,7 +195,8 @@ def test_superres_steps_lower_the_loss_of_a_fixed_batch(corpus, backbone, causal
     args = superres_args(corpus, Path("unused"), backbone)
     frontend = open_frontend(corpus / "tokenizer.json")
     vocabulary = vocabulary_of(frontend)
-    net = train_superres.build_net(args, vocabulary, Path("nothing here"))
+    folder = CodesFolder(corpus, corpus, "train")
+    net = train_superres.build_net(args, vocabulary, Path("nothing here"), folder)
     task = train_superres.SuperresTask(net, choose_compute("cpu", precision="fp32"))
     coarse = train_backbone.BackboneData(
         CodesFolder(corpus, corpus, "train"),
