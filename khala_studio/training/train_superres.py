@@ -55,6 +55,10 @@ N_VALID = 12
 Pack = RefinePack | BackbonePack
 
 
+FIT_PACKS = 60  # that the residual head is first fitted to
+RESIDUAL_WEIGHT = 2.0  # of the residual's prediction beside the codes' cross-entropy
+
+
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """How often the causal task takes a step (0: refinement only)."""
@@ -83,9 +87,10 @@ class SuperresData:
     def pack(self, step: int, progress: float) -> Pack:
         if self.mixture.is_causal(step):
             return self.coarse.pack(step, progress)
-        return self._refine_pack(np.random.default_rng([self.coarse.drawing.seed, 11, step]), progress)
+        return self.refine_pack(step, progress)
 
-    def _refine_pack(self, rng: np.random.Generator, progress: float) -> RefinePack:
+    def refine_pack(self, step: int, progress: float) -> RefinePack:
+        rng = np.random.default_rng([self.coarse.drawing.seed, 11, step])
         coarse, parts = self.coarse, _Parts()
         while parts.n_tokens < coarse.drawing.tokens:
             excerpt = coarse.folder.draw(rng, progress, coarse.drawing.max_frames)
@@ -139,13 +144,18 @@ class SuperresTask:
     def loss(self, pack: Pack) -> tuple[Tensor, Values]:
         if isinstance(pack, BackbonePack):
             return self._causal(pack.to(self.compute.device))
-        losses = self.net.refine_losses(pack.to(self.compute.device))
+        losses, unexplained = self.net.refine(pack.to(self.compute.device))
         loss = torch.cat(losses).mean()
         by_depth: dict[str, list[float]] = {}
         for layer, values in zip(pack.layers, losses, strict=True):
             band = "train 2-3" if layer < 4 else "train 4-15" if layer < 16 else "train 16-63"
             by_depth.setdefault(band, []).append(float(values.detach().mean()) * BITS)
-        return loss, {band: float(np.mean(values)) for band, values in by_depth.items()}
+        values = {band: float(np.mean(bits)) for band, bits in by_depth.items()}
+        if unexplained:
+            missed = torch.stack(unexplained).mean()
+            loss = loss + RESIDUAL_WEIGHT * missed
+            values["unexplained"] = float(missed.detach())
+        return loss, values
 
     def _causal(self, pack: BackbonePack) -> tuple[Tensor, Values]:
         first, second = self.net.causal_losses(pack.ids, pack.packing, pack.targets)
@@ -197,7 +207,6 @@ def main(args: argparse.Namespace) -> int:
     coarse = BackboneData(train, prompts, vocabulary, drawing_of(args, compute))
     data = SuperresData(coarse, Mixture(0.0 if args.no_hybrid else args.causal_share))
     layers = [layer for layer in VALID_LAYERS if layer < vocabulary.n_codebooks]
-    unigram = train.unigram_bits(vocabulary.n_codebooks)
     optimizer = Optimizer(net.named_parameters(), args.learning_rate, args.optimizer == "muon")
     intervals = Intervals(validate=args.validate_every)
     config = to_dict(net.superres_config)
@@ -205,10 +214,17 @@ def main(args: argparse.Namespace) -> int:
         checkpoint, config, {"model": net}, optimizer, schedule_of(args), compute, intervals, args.seed
     )
     net.dropout = args.dropout
+    if loop.step == 0 and net.superres_config.factored:
+        net.eval()
+        with compute.autocast():
+            packs = (data.refine_pack(step, 0.5).to(compute.device) for step in range(FIT_PACKS))
+            left = net.fit_residual_head(packs)
+        log.info("residual head by least squares: %.3f of the power unexplained", left)
     if args.compile:
         net.compile_blocks()
     task = SuperresTask(net, compute)
     held_out = held_out_packs(valid, prompts, layers, args.max_frames)
+    unigram = train.unigram_bits([pack.codes[0].numpy() for pack in held_out], layers)
 
     def validate() -> Values:
         bits = task.bits(held_out)
