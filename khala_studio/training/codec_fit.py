@@ -177,8 +177,8 @@ def fit_wave(codec: Codec, mixes: Iterable[Tensor]) -> None:
     share = (cross.clamp(min=0) ** 2 / (power * target_power + 1e-12)).clamp(0, 0.98)
     good = share >= GOOD_SHARE
     gain, share = gain * good, share * good
-    decoder.wave_gain.copy_(gain.half().float())  # as a pack stores them
-    decoder.wave_share.copy_(share.half().float())
+    decoder.wave_gain.copy_(gain)
+    decoder.wave_share.copy_(share)
 
 
 def _coefficients(codec: Codec, compressed: Tensor) -> Tensor:

@@ -164,7 +164,7 @@ class _DecoderGraph(_Codec):
 
     def _by_depth(self, name: str) -> str:
         """[2, bands] of the decoder's table at the depth given."""
-        table = self.g.initialiser(name, self.array(f"decoder.{name}"), "float16")
+        table = self.g.initialiser(name, self.array(f"decoder.{name}"))
         return str(self.op("Squeeze", self.op("Gather", table, self.depth, axis=0), self.ints(0)))
 
     def _left_over(self, share: str, members: NDArray[Any]) -> str:
