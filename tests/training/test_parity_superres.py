@@ -17,6 +17,7 @@ from khala_studio.training.export.transformer_blocks import TransformerShape, We
 from khala_studio.training.parity import difference, open_graph
 
 torch = pytest.importorskip("torch")
+from khala_studio.training.export.superres_heads import TRAINED, plain_heads  # noqa: E402
 from khala_studio.training.nets.config import SuperresConfig, TransformerConfig, Vocabulary  # noqa: E402
 from khala_studio.training.nets.superres import SuperresNet  # noqa: E402
 from khala_studio.training.nets.transformer import Packing  # noqa: E402
@@ -52,7 +53,8 @@ SONG = Song(RNG.integers(0, 10, 11), RNG.integers(0, SIZE, (N_LAYERS, 23)))
 def make_net(config):
     torch.manual_seed(0)
     net = SuperresNet(config).eval()
-    for name, parameter in net.named_parameters():
+    shared_head = (*TRAINED, "residual_head")  # drawn last: the rest is the same net with or without it
+    for name, parameter in sorted(net.named_parameters(), key=lambda item: item[0].startswith(shared_head)):
         scale = 0.2 if name.endswith(("norm.weight", "bias")) else parameter.shape[-1] ** -0.5
         parameter.data = torch.randn_like(parameter) * scale + (1.0 if name.endswith("norm.weight") else 0.0)
     if config.factored:
@@ -60,6 +62,7 @@ def make_net(config):
         fade = 0.3 ** torch.arange(N_LAYERS)[:, None, None]
         net.quantizer.projections.copy_(torch.randn(net.quantizer.projections.shape) * 0.05)
         net.quantizer.codebooks.copy_(torch.randn(net.quantizer.codebooks.shape) * fade)
+        net.residual_rms.copy_(0.1 * fade[:, 0, 0] + 0.05)
     return net
 
 
@@ -75,7 +78,7 @@ def reference(net, layer):
 
 def exported(net, format=None, **options):
     """Sessions of the two graphs."""
-    state = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    state = plain_heads({name: tensor.numpy() for name, tensor in net.state_dict().items()})
     shape = TransformerShape.of(net.config)
     codebooks, projections = state.get("quantizer.codebooks"), state.get("quantizer.projections")
     main = superres_graph(state, shape, GRAPH_VOCABULARY, codebooks, format, max_positions=64, **options)
@@ -124,6 +127,8 @@ QUANTISED = {
 def test_quantised(name):
     format, bound = QUANTISED[name]
     net = make_net(NETS["factored"])
+    for parameter in (net.residual_head.weight, net.residual_head.bias, net.norm_cost):
+        torch.nn.init.zeros_(parameter)  # random, they would only magnify what the body does
     embed, main = exported(net, format)
     ours, theirs = [], []
     for layer in range(2, N_LAYERS):
