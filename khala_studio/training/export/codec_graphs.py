@@ -130,14 +130,14 @@ class _DecoderGraph(_Codec):
         hidden = self._hidden(latent, level)
         loudness = self._loudness(latent)  # [S, 2, bands]
         amplitude = self._partials(latent, hidden, level)  # [2T, bins]
-        exact = self._exact(latent, hidden, loudness)
         gain = self._noise_gain(loudness, hidden, level, amplitude)  # [S, 2, subhop]
-        share = self._by_depth("wave_share")  # [2, bands]
-        amplitude = self.op(
-            "Mul", amplitude, self._left_over(self.slice(share, 0, 1, 0), self._tone_members())
-        )
-        gain = self.op("Mul", gain, self._left_over(share, self._band_spread()))
-        spectrum = self.op("Add", exact, self.op("Mul", self._noise(), gain))
+        spectrum = self.op("Mul", self._noise(), gain)
+        if self.array("decoder.wave_gain").any():  # else no depth lets the exact waveform through
+            share = self._by_depth("wave_share")  # [2, bands]
+            mid_share = self.slice(share, 0, 1, 0)
+            amplitude = self.op("Mul", amplitude, self._left_over(mid_share, self._tone_members()))
+            spectrum = self.op("Mul", spectrum, self._left_over(share, self._band_spread()))
+            spectrum = self.op("Add", spectrum, self._exact(latent, hidden, loudness))
         mid, side = self._inverse_mdct(spectrum)
         mid = self.op("Add", mid, self._oscillators(amplitude))
         left, right = self.op("Add", mid, side), self.op("Sub", mid, side)
@@ -238,15 +238,14 @@ class _DecoderGraph(_Codec):
         wave = self.op("Add", self.linear(hidden, "decoder.wave_head"), self._wave_read(latent))
         wave = self.reshape(wave, -1, STEREO, self.subhop)
         wave = self.op("Mul", wave, self.g.initialiser("bin_scale", self.array("decoder.bin_scale")))
-        spread = self.g.initialiser("band_spread", self._band_spread())
-        gain = self.op("MatMul", self._by_depth("wave_gain"), spread)
+        gain = self.op("MatMul", self._by_depth("wave_gain"), "band_spread")
         coefficients = self.op("Mul", self.op("Mul", wave, self.op("Abs", wave)), gain)
         mean = self.g.initialiser("band_mean", self._band_mean())
         power = self.op("MatMul", self.op("Mul", coefficients, coefficients), mean)
         level = self.op("Mul", self.op("Log", self.op("Add", power, self.number(1e-12))), self.number(0.5))
         loudest = self.op("Add", loudness, self.number(HEADROOM))
         bound = self.op("Exp", self.op("Min", self.op("Sub", loudest, level), self.number(0)))
-        return str(self.op("Mul", coefficients, self.op("MatMul", bound, spread)))
+        return str(self.op("Mul", coefficients, self.op("MatMul", bound, "band_spread")))
 
     def _noise_gain(self, loudness: str, hidden: str, level: str, amplitude: str) -> str:
         """See nets.codec.Decoder.noise_gain: [S, 2, subhop]."""
@@ -262,7 +261,7 @@ class _DecoderGraph(_Codec):
         head = self.linear(hidden, "decoder.env_head")
         head = self.op("Add", head, self._level_embedding(level, "decoder.env_level"))
         log = self.op("Add", log, self.reshape(head, -1, STEREO, self.bands))
-        log = self.op("MatMul", log, "band_spread")
+        log = self.op("MatMul", log, self.g.initialiser("band_spread", self._band_spread()))
         return str(self.op("Exp", self.op("Clip", log, self.number(-12), self.number(3))))
 
     def _band_mean(self) -> NDArray[np.float64]:
