@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from khala_studio.training.codec_geometry import SUBFRAMES
 from khala_studio.training.export.quantise import int8_rows
-from khala_studio.training.nets.codec import SUBFRAMES, Codec, Quantizer
+from khala_studio.training.nets.codec import Codec, Quantizer
 
 log = logging.getLogger(__name__)
 

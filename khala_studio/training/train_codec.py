@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from khala_studio.training.codec_fit import fit_features, fit_quantizer, fit_scale, fit_wave, start_decoder
+from khala_studio.training.codec_geometry import SUBFRAMES, CodecConfig
 from khala_studio.training.codec_losses import CodecLoss
 from khala_studio.training.data_audio import AudioBatch, AudioCorpus
 from khala_studio.training.device import Compute, choose_compute
 from khala_studio.training.loop import Intervals, Schedule, Task, TrainLoop, Values
-from khala_studio.training.nets.codec import SUBFRAMES, Codec, CodecConfig
+from khala_studio.training.nets.codec import Codec
 from khala_studio.training.optim import Optimizer
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ class CodecTrainer:
         self.codec.to(compute.device)
 
     def run(self) -> None:
+        if not self.checkpoint.exists():
+            self._forget_stages()
         while self.stage != "done":
             log.info("codec: stage %s, %.1f min so far", self.stage, self.seconds / 60)
             started = time.monotonic()
@@ -115,6 +118,11 @@ class CodecTrainer:
             self.stage = STAGES[STAGES.index(self.stage) + 1]
             self._save()
         log.info("codec: done after %.1f min", self.seconds / 60)
+
+    def _forget_stages(self) -> None:
+        """Remove what stages of another run left: their weights belong to features that are fitted anew."""
+        for name in ("voice", "decoder"):
+            (self.settings.out / f"{name}.pt").unlink(missing_ok=True)
 
     def _save(self) -> None:
         state = {
@@ -174,6 +182,7 @@ class CodecTrainer:
             self.compute,
             Intervals(),
         )
+        self.seconds += loop.seconds  # of this stage in earlier runs
         loop.run(task)
 
     def _batches(self, size: int):  # type: ignore[no-untyped-def]

@@ -8,8 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from khala_studio.training.export.codec_graphs import decoder_graph, encoder_graph  # noqa: E402
-from khala_studio.training.export.codec_noise import NOISE_PERIOD, SUBFRAMES, noise_table  # noqa: E402
+from khala_studio.training.codec_geometry import SUBFRAMES  # noqa: E402
+from khala_studio.training.export.codec_decoder_graph import decoder_graph  # noqa: E402
+from khala_studio.training.export.codec_encoder_graph import encoder_graph  # noqa: E402
+from khala_studio.training.export.codec_noise import NOISE_PERIOD, noise_table  # noqa: E402
 from khala_studio.training.parity import open_graph  # noqa: E402
 from tests.training.tiny_audio import HOP, TINY, fitted_codec, whole_song, write_corpus  # noqa: E402
 
@@ -148,7 +150,8 @@ def test_noise_is_fixed_and_normal():
 
 def test_graphs_are_built_without_torch():
     code = (
-        "import sys, khala_studio.training.export.codec_graphs\n"
+        "import sys\n"
+        "from khala_studio.training.export import codec_decoder_graph, codec_encoder_graph\n"
         "print([m for m in ('torch', 'scipy', 'onnxruntime') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -307,11 +307,24 @@ def test_a_decoder_interrupted_goes_on_exactly(run, folder, tmp_path, short, mon
         patch.setattr(TrainLoop, "_train_step", step)
         with pytest.raises(KeyboardInterrupt):
             CodecTrainer(settings(folder, tmp_path), CPU).run()
-    assert load(tmp_path / "decoder.pt")["step"] == 5
+    interrupted = load(tmp_path / "decoder.pt")
+    assert interrupted["step"] == 5
     assert load(tmp_path / "codec.pt")["stage"] == "decoder"
+    torch.save({**interrupted, "seconds": 1000.0}, tmp_path / "decoder.pt")
     CodecTrainer(settings(folder, tmp_path), CPU).run()
+    assert load(tmp_path / "codec.pt")["seconds"] > 1000
     whole, parts = load(run[0] / "codec.pt")["model"], load(tmp_path / "codec.pt")["model"]
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
+
+
+def test_a_new_run_forgets_the_stages_of_another(folder, tmp_path, monkeypatch):
+    for name in ("voice.pt", "decoder.pt"):
+        (tmp_path / name).write_bytes(b"of another codec")
+    trainer = CodecTrainer(settings(folder, tmp_path), CPU, TINY)
+    monkeypatch.setattr(trainer, "_features", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_budget_of_no_time_still_ends(folder, tmp_path, monkeypatch):

@@ -20,8 +20,9 @@ from khala_studio.training.export.songs import Song
 from khala_studio.training.parity import CachedBackbone, open_graph
 
 torch = pytest.importorskip("torch")
+from khala_studio.training.codec_geometry import CodecConfig  # noqa: E402
 from khala_studio.training.nets.backbone import BackboneNet  # noqa: E402
-from khala_studio.training.nets.codec import Codec, CodecConfig  # noqa: E402
+from khala_studio.training.nets.codec import Codec  # noqa: E402
 from khala_studio.training.nets.config import (  # noqa: E402
     BackboneConfig,
     SuperresConfig,

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from khala_studio.training import codec_fit
+from khala_studio.training.codec_geometry import CodecConfig
 from khala_studio.training.data_audio import AudioCorpus
-from khala_studio.training.nets.codec import Codec, CodecConfig
+from khala_studio.training.nets.codec import Codec
 
 RATE, HOP = 44_100, 2_048
 TINY = CodecConfig(

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from khala_studio.training.codec_geometry import SUBFRAMES
+
 NOISE_PERIOD = 64  # frames after which it repeats: 3 s, too long to be heard as a rhythm under changing gains
-SUBFRAMES = 4
 STEPS = 32  # integer steps a standard deviation: what eight bits hold
 
 

@@ -17,10 +17,11 @@ from khala_studio.engine.sessions import check_graphs
 from khala_studio.engine.text.phonemes import SLOTS, PhonemeFrontend
 from khala_studio.packs import store
 from khala_studio.packs.manifest import PackManifest
-from khala_studio.training.export import codec_graphs
 from khala_studio.training.export.backbone_graph import BackboneFormat, KvCache, backbone_graph
 from khala_studio.training.export.calibrate import measure_kv_scales
 from khala_studio.training.export.checkpoints import Checkpoint, read_checkpoint
+from khala_studio.training.export.codec_decoder_graph import decoder_graph
+from khala_studio.training.export.codec_encoder_graph import encoder_graph
 from khala_studio.training.export.pack import write_pack
 from khala_studio.training.export.precision_check import backbone_cost, superres_cost
 from khala_studio.training.export.songs import Song, held_out_songs
@@ -227,9 +228,9 @@ def _cache(
 
 
 def _codec_graphs(args: argparse.Namespace, codec: Checkpoint) -> dict[str, onnx.ModelProto]:
-    graphs = {"decoder": codec_graphs.decoder_graph(codec.config, codec.state, args.decoder_storage)}
+    graphs = {"decoder": decoder_graph(codec.config, codec.state, args.decoder_storage)}
     if not args.no_encoder:
-        graphs["encoder"] = codec_graphs.encoder_graph(codec.config, codec.state, args.encoder_storage)
+        graphs["encoder"] = encoder_graph(codec.config, codec.state, args.encoder_storage)
     return graphs
 
 
