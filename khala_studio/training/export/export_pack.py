@@ -38,7 +38,8 @@ from khala_studio.training.parity import open_graph
 log = logging.getLogger(__name__)
 
 MAX_POSITIONS = 8192
-SEAM = 1e-5  # what two decodings of a frame may differ by and still count as equal
+WINDOW, WINDOWS = 4, 12  # frames of a window, and how many windows, that the context is measured on
+SEAM = 1e-6  # what two decodings of a frame may differ by and still count as equal
 _FORMATS = {
     "fp32": WeightFormat(),
     "fp16": WeightFormat(storage="float16"),
@@ -237,24 +238,31 @@ def _codec_graphs(args: argparse.Namespace, codec: Checkpoint) -> dict[str, onnx
 def measure_context(decoder: onnx.ModelProto, config: dict[str, Any], most: int = 24) -> int:
     """How many frames beside a window the decoder must see to decode the window as in the whole song.
 
+    The most that any of several windows of random codes asks for, at depth 2 and at full depth: what lies at
+    the edge of the receptive field shows in few of them.
+
     Raises:
         ValueError: more than `most`.
     """
-    window, hop = 4, config["hop"]
-    n_frames = 2 * most + window
-    shape = (config["n_codebooks"], n_frames)
-    codes = np.random.default_rng(0).integers(0, config["codebook_size"], shape)
     session = open_graph(decoder)
+    shape = (config["n_codebooks"], 2 * most + WINDOW)
+    draws = [
+        np.random.default_rng(seed).integers(0, config["codebook_size"], shape) for seed in range(WINDOWS)
+    ]
+    return max(
+        _context(session, codes[:depth], config["hop"], most) for codes in draws for depth in (2, len(codes))
+    )
 
+
+def _context(session: Any, codes: np.ndarray, hop: int, most: int) -> int:
     def decode(first: int, stop: int) -> np.ndarray:
         feed = {"codes": codes[:, first:stop], "start_frame": np.array([first])}
         return session.run(None, {i.name: feed[i.name] for i in session.get_inputs()})[0]
 
-    inside = slice(most * hop, (most + window) * hop)
-    whole = decode(0, n_frames)[:, inside]
+    whole = decode(0, codes.shape[1])[:, most * hop : (most + WINDOW) * hop]
     for context in range(most):
-        part = decode(most - context, most + window + context)
-        if np.abs(part[:, context * hop : (context + window) * hop] - whole).max() < SEAM:
+        part = decode(most - context, most + WINDOW + context)
+        if np.abs(part[:, context * hop : (context + WINDOW) * hop] - whole).max() < SEAM:
             return context
     raise ValueError(f"The decoder needs more than {most} frames of context to decode without a seam.")
 
