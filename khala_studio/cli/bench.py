@@ -5,43 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from khala_studio import __version__
 from khala_studio.cli import opening
+from khala_studio.cli.bench_figure import Figure
 from khala_studio.cli.failures import DONE, UserError
 from khala_studio.cli.values import number, whole
 from khala_studio.song.request import MAX_SECONDS
 
 if TYPE_CHECKING:
     from khala_studio.packs.manifest import PackManifest
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured figure.
-
-    Attributes:
-        values: one a round.
-    """
-
-    name: str  # in the JSON
-    label: str
-    unit: str
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    def __str__(self) -> str:
-        spread = f"{min(self.values):.4g} .. {max(self.values):.4g}" if len(self.values) > 1 else ""
-        return f"{self.label:<44}{self.median:>9.4g} {self.unit:<10}{spread}"
 
 
 def add_parser(commands: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import khala_studio
-from khala_studio.cli.bench import Figure
+from khala_studio.cli.bench_figure import Figure
 from khala_studio.cli.bench_stages import LYRICS, STYLE
 from khala_studio.cli.failures import UserError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from khala_studio.cli import opening
-from khala_studio.cli.bench import Figure
+from khala_studio.cli.bench_figure import Figure
 from khala_studio.engine import pipeline
 from khala_studio.engine.decoder import decode_stream
 from khala_studio.engine.events import Failed, PreviewReady

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -144,21 +145,27 @@ def test_a_folder_without_permission(refused, lyrics, pack, tmp_path):
         tmp_path.chmod(0o700)
 
 
-@pytest.fixture
-def small_files():
-    """Files cannot grow beyond `limit` bytes: the closest to a full disk that a test can have."""
+@contextmanager
+def small_files(limit):
+    """Files cannot grow beyond `limit` bytes: the closest to a full disk that a test can have.
+
+    Not a moment longer than needed: the report of the tests may go to a file too.
+    """
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("limit", [0, 70_000, 100_000])
-def test_a_disk_that_fills_up(run, lyrics, pack, tmp_path, small_files, limit):
+def test_a_disk_that_fills_up(run, lyrics, pack, tmp_path, limit):
     """0: nothing fits; 70,000: the codes do, the draft does not; 100,000: only the song does not."""
-    small_files(limit)
     out = tmp_path / "song"
-    code, _, err = run("generate", lyrics, "-o", out, "--pack", pack, "--seconds", 2)
+    with small_files(limit):
+        code, _, err = run("generate", lyrics, "-o", out, "--pack", pack, "--seconds", 2)
     assert code == 2
     assert "Cannot write" in err
     left = {p.name for p in out.iterdir()} if out.exists() else set()

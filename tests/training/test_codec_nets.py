@@ -27,15 +27,6 @@ from tests.training.tiny_audio import HOP, RATE, TINY, fitted_codec, whole_song,
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tiny products are slower on two threads, and much slower beside other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("audio") / "corpus")

@@ -26,15 +26,6 @@ CPU = Compute(torch.device("cpu"), bf16=False)
 STEPS = 30  # of the voice part and of the decoder
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tiny products are slower on two threads, and much slower beside other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("audio") / "corpus")

@@ -32,15 +32,6 @@ from khala_studio.training.nets.transformer import Packing  # noqa: E402
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tiny products are slower on two threads, and much slower beside other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 VOCABULARY = Vocabulary(
     audio_offset=30, end_of_song=3, superres_marker_base=29, n_codebooks=6, codebook_size=16
 )

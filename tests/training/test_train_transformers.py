@@ -20,15 +20,6 @@ from tests.training import tiny_corpus  # noqa: E402
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Tiny products are slower on two threads, and much slower beside other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
