@@ -148,9 +148,12 @@ def _choose(slot: str, tag: str, words: str, style: Style, genders: Mapping[str,
 
 def _take_bpm(text: str, tempos: Sequence[str], style: Style) -> str:
     match = _BPM.search(text)
-    if not match or not tempos:
+    if not match:
         return text
-    style.slots["tempo"] = nearest_tempo(float(match[1] or match[2]), tempos)
+    if tempos:
+        style.slots["tempo"] = nearest_tempo(float(match[1] or match[2]), tempos)
+    else:
+        style.not_understood.append(match[0].strip())
     return text[: match.start()] + " " + text[match.end() :]
 
 
@@ -164,5 +167,9 @@ def _take_key(text: str, keys: Sequence[str], style: Style) -> str:
             key = f"{_NAMES[pitch]} {'minor' if minor else 'major'}"
             if key in keys:
                 style.slots["key"] = key
-                return text[: match.start()] + " " + text[match.end() :]
+            elif not keys and pattern is _KEY_WITH_MODE:
+                style.not_understood.append(match[0].strip())
+            else:
+                continue
+            return text[: match.start()] + " " + text[match.end() :]
     return text

@@ -109,3 +109,9 @@ def test_a_full_style_is_read_back_as_it_was_meant():
         }
         assert not style.not_understood
         assert not style.passed_over
+
+
+def test_tempo_and_key_that_a_pack_does_not_follow_are_named_whole():
+    style = parse_style("folk, 92 bpm, in A minor", {"genre": ("folk",)})
+    assert style.slots == {"genre": "folk"}
+    assert sorted(style.not_understood) == ["92 bpm", "A minor"]
