@@ -73,7 +73,7 @@ starter: $(TRAIN)  ## songs, codec, both models, pack, table
 	$(STEP) tokens
 	$(STEP) backbone --layers 6 --tokens 2048 --dropout 0.05 --minutes 64
 	$(STEP) superres --tokens 2048 --dropout 0 --causal-share 0.15 --warmup 30 --minutes 20
-	$(STEP) export -o train/starter --replace --superres-precision int8-int4 --superres-sampling 0.5 10
+	$(STEP) export -o train/starter --replace --superres-precision int8-int4 --superres-sampling 0.5 10 --obeys genre voice mood instrument kind
 	$(STEP) evaluate --pack train/starter --out train/evaluation
 
 clean:
