@@ -40,16 +40,17 @@ def main(args: argparse.Namespace) -> int:
     blocks: list[np.ndarray] = []
     rows: list[dict[str, Any]] = []
     offset = 0
-    for split in ("train", "valid"):
-        corpus = AudioCorpus(args.corpus, split)
+    corpora = {
+        split: AudioCorpus(args.corpus, split) for split in ("train", "valid")
+    }  # both, before the work
+    for split, corpus in corpora.items():
         sung: set[str] = set()
         for index, song in enumerate(corpus.songs):
-            vocals = song["id"].rsplit("-", 1)[
-                0
-            ]  # arrangements of a song share its vocals: alone, once is enough
+            # arrangements of a song share its vocals: alone, once is enough
+            vocals = song["id"].rsplit("-", 1)[0]
             variants = VARIANTS[:1] if vocals in sung else VARIANTS
             sung.add(vocals)
-            found = known.of(song["id"]) or song_codes(codec, corpus, song, variants)
+            found = known.of(song) or song_codes(codec, corpus, song, variants)
             for variant, codes in found.items():
                 frames = codes.shape[1]
                 row = {
@@ -58,6 +59,7 @@ def main(args: argparse.Namespace) -> int:
                     "split": split,
                     "offset": offset,
                     "frames": frames,
+                    "song": _identity(song),
                 }
                 rows.append(row)
                 blocks.append(codes)
@@ -83,11 +85,19 @@ class _Known:
                 row = json.loads(line)
                 self._rows.setdefault(row["id"], []).append(row)
 
-    def of(self, song: str) -> dict[str, np.ndarray]:
+    def of(self, song: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Variant -> codes; nothing of another song that had the same id."""
         return {
             row["variant"]: self._codes[:, row["offset"] : row["offset"] + row["frames"]]
-            for row in self._rows.get(song, [])
+            for row in self._rows.get(song["id"], [])
+            if row.get("song") == _identity(song)
         }
+
+
+def _identity(song: dict[str, Any]) -> str:
+    """Of what a song is, wherever in the corpus it lies."""
+    said = {name: value for name, value in song.items() if name not in ("shard", "offset")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _fingerprint(codec: Codec) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,14 +136,15 @@ class CodecTrainer:
         torch.save(state, part)
         part.replace(self.checkpoint)
 
-    def _mixes(self, rounds: int) -> list[Tensor]:
+    def _mixes(self, rounds: int) -> Iterator[Tensor]:
         """Crops [8, 2, N] of 64 frames, the same in every run."""
         rng = np.random.default_rng([self.settings.seed, 0])
-        return [torch.from_numpy(self.corpus.batch(rng, 8, 64).mix) for _ in range(rounds)]
+        for _ in range(rounds):
+            yield torch.from_numpy(self.corpus.batch(rng, 8, 64).mix).to(self.compute.device)
 
     def _features(self) -> None:
-        mixes = iter(self._mixes(STATISTICS_ROUNDS))
-        fit_features(self.codec, lambda: next(mixes).to(self.compute.device), STATISTICS_ROUNDS)
+        mixes = self._mixes(STATISTICS_ROUNDS)
+        fit_features(self.codec, lambda: next(mixes), STATISTICS_ROUNDS)
 
     def _voice(self) -> None:
         """Teach the voice part what is sung: phones, pitch and the vocal stem's bands."""
@@ -152,12 +154,12 @@ class CodecTrainer:
 
     def _quantizer(self) -> None:
         rounds = max(1, self.settings.fit_frames // (8 * 64))
-        mixes = iter(self._mixes(rounds))
-        latents = fit_scale(self.codec, lambda: next(mixes).to(self.compute.device), rounds)
+        mixes = self._mixes(rounds)
+        latents = fit_scale(self.codec, lambda: next(mixes), rounds)
         fit_quantizer(self.codec.quantizer.cpu(), latents.cpu())
         self.codec.to(self.compute.device)
         start_decoder(self.codec)
-        fit_wave(self.codec, (mix.to(self.compute.device) for mix in self._mixes(WAVE_ROUNDS)))
+        fit_wave(self.codec, self._mixes(WAVE_ROUNDS))
         levels = self.codec.quantizer.levels
         shown = {n: round(float(levels[n]), 2) for n in (0, 1, 2, 4, 8, 16, 32, 64) if n < len(levels)}
         log.info("residual level (log2 rms): %s", shown)
@@ -172,7 +174,7 @@ class CodecTrainer:
     def _train(
         self, name: str, net: nn.Module, minutes: float, rate: float, task: Task[tuple[int, AudioBatch]]
     ) -> None:
-        optimizer = Optimizer(net.named_parameters(), rate, use_muon=False, weight_decay=1e-3)
+        optimizer = Optimizer(net.named_parameters(), rate, use_muon=False)
         loop: TrainLoop[tuple[int, AudioBatch]] = TrainLoop(
             self.settings.out / f"{name}.pt",
             self.codec.config.to_dict(),
@@ -185,7 +187,7 @@ class CodecTrainer:
         self.seconds += loop.seconds  # of this stage in earlier runs
         loop.run(task)
 
-    def _batches(self, size: int):  # type: ignore[no-untyped-def]
+    def _batches(self, size: int) -> Callable[[int, float], tuple[int, AudioBatch]]:
         def batch(step: int, _progress: float) -> tuple[int, AudioBatch]:
             rng = np.random.default_rng([self.settings.seed, 1, step])
             return step, self.corpus.batch(rng, size, CROP)

@@ -424,3 +424,22 @@ def test_songs_that_came_later_are_encoded_alone(run, tmp_path, monkeypatch):
     rows = [json.loads(line) for line in (out / "codes.jsonl").read_text().splitlines()]
     assert sum(row["frames"] for row in rows) == np.load(out / "codes.npy").shape[1]
     assert [row["id"] for row in rows][-4:] == ["00000-a", "00002-a", "00002-a", "00002-a"]
+
+
+def test_another_song_of_the_same_id_is_encoded_anew(run, codes_folder, tmp_path, monkeypatch):
+    folder, out = write_corpus(tmp_path / "corpus"), tmp_path / "codes"
+    shutil.copytree(codes_folder, out)
+    lines = (folder / "songs.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    first["notes"][0][2] += 1
+    (folder / "songs.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+    encoded = []
+    real = extract_tokens.song_codes
+
+    def song_codes(codec, corpus, song, *rest):
+        encoded.append(song["id"])
+        return real(codec, corpus, song, *rest)
+
+    monkeypatch.setattr(extract_tokens, "song_codes", song_codes)
+    extract_tokens.main(tokens_args(folder, run[0] / "codec.pt", out))
+    assert encoded == [first["id"]]
